@@ -1,0 +1,93 @@
+"""`./run COMMAND`: everything on one machine."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from types import FrameType
+from typing import NoReturn
+
+import typer
+
+from services.cli.local import checks, stack
+from services.cli.local.failures import LocalError, MissingError
+from services.cli.local.nodes import ROOT, STATE, TEST_STATE, stop_unused
+
+app = typer.Typer(
+    name="run",
+    help="Leadline on this machine.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.command()
+def up() -> None:
+    """Start the stack in the background, or what of it has died."""
+    endpoints = stack.up()
+    typer.echo(f"Leadline is up. Mail: {endpoints.mail_dir}  Sheets: {endpoints.sheets_dir}")
+    typer.echo(f"Where to reach it: {STATE / 'endpoints.json'}  Logs: {STATE / 'log'}  Stop: ./run down")
+
+
+@app.command()
+def down() -> None:
+    """Stop the stack; its data stays."""
+    stack.down()
+    typer.echo("Leadline is down.")
+
+
+@app.command()
+def demo() -> None:
+    """Do the main job for real, with synthetic leads."""
+    raise MissingError("the demo is not written yet")
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
+def test(context: typer.Context) -> None:
+    """Run all tests, or those that the pytest arguments name."""
+    raise typer.Exit(_pytest(context.args))
+
+
+@app.command()
+def check() -> None:
+    """Format, lint, types, imports, migrations."""
+    if not checks.check():
+        raise typer.Exit(1)
+
+
+def _pytest(arguments: list[str]) -> int:
+    """pytest's exit code. It gets Ctrl-C itself and clears away what it has started; what is left is stopped here."""
+    with subprocess.Popen([sys.executable, "-m", "pytest", *arguments], cwd=ROOT) as pytest:
+        while pytest.returncode is None:
+            try:
+                pytest.wait()
+            except KeyboardInterrupt:
+                continue
+            except SystemExit:
+                pytest.send_signal(signal.SIGINT)
+    stop_unused(TEST_STATE)
+    return pytest.returncode if pytest.returncode >= 0 else 128 - pytest.returncode
+
+
+def _end(number: int, _frame: FrameType | None) -> NoReturn:
+    """SIGTERM ends a command as Ctrl-C does: it clears away what it has begun."""
+    raise SystemExit(128 + number)
+
+
+def main() -> None:
+    """Run one command; what goes wrong is one line on stderr."""
+    signal.signal(signal.SIGTERM, _end)
+    try:
+        app(prog_name="./run")
+    except LocalError as error:
+        typer.echo(f"run: {error}", err=True)
+        raise SystemExit(error.exit_code) from None
+    except OSError as error:
+        typer.echo(f"run: {error}", err=True)
+        raise SystemExit(1) from None
+
+
+if __name__ == "__main__":
+    main()

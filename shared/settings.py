@@ -1,0 +1,98 @@
+"""All settings, read once in `__main__` from `LEADLINE_…` variables and `.env`; below it, values are passed on."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from pydantic import AliasChoices, Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """One frozen value for a process. Fails at start with the name of the variable that is wrong."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="LEADLINE_", env_file=".env", extra="ignore", frozen=True, populate_by_name=True
+    )
+
+    database_url: str = ""
+    amqp_url: str = "amqp://guest:guest@127.0.0.1:5672/"
+    env: str = "prod"
+
+    smtp_host: str = "127.0.0.1"
+    smtp_port: int = 25
+    smtp_username: str = ""
+    smtp_password: str = ""
+    smtp_tls: bool = False
+    smtp_starttls: bool | None = None
+    mail_from: str = "Leadline <leadline@example.com>"
+
+    sheets_dir: Path = Path("reports")
+    default_region: str = Field(default="IN", description="ISO country of phone numbers without a country code")
+    zone: str = "Asia/Kolkata"
+
+    batch_size: int = Field(default=200, ge=1, le=2_000)
+    log_file: Path | None = None
+    log_level: str = "INFO"
+
+    #: Seconds between two sweeps for leads that wait. The seeds call it CHECK_INTERVAL.
+    check_interval: float = Field(
+        default=30, gt=0, validation_alias=AliasChoices("LEADLINE_CHECK_INTERVAL", "CHECK_INTERVAL")
+    )
+    simulation_interval: float = Field(
+        default=10, ge=0, validation_alias=AliasChoices("LEADLINE_SIMULATION_INTERVAL", "SIMULATION_INTERVAL")
+    )
+    leads_min: int = Field(default=1, ge=1, validation_alias=AliasChoices("LEADLINE_LEADS_MIN", "LEADS_MIN"))
+    leads_max: int = Field(default=5, ge=1, validation_alias=AliasChoices("LEADLINE_LEADS_MAX", "LEADS_MAX"))
+
+    postgres_host: str = Field(default="localhost", validation_alias="POSTGRES_HOST")
+    postgres_port: int = Field(default=5432, validation_alias="POSTGRES_PORT")
+    postgres_db: str = Field(default="leadline", validation_alias="POSTGRES_DB")
+    postgres_user: str = Field(default="postgres", validation_alias="POSTGRES_USER")
+    postgres_password: str = Field(default="", validation_alias="POSTGRES_PASSWORD")
+
+    @cached_property
+    def database(self) -> str:
+        """The database's address for SQLAlchemy with asyncpg, from one URL or from the `POSTGRES_*` parts."""
+        if not self.database_url:
+            from sqlalchemy import URL  # noqa: PLC0415  # settings load without the database's libraries
+
+            return URL.create(
+                "postgresql+asyncpg",
+                self.postgres_user,
+                self.postgres_password or None,
+                self.postgres_host,
+                self.postgres_port,
+                self.postgres_db,
+            ).render_as_string(hide_password=False)
+        scheme, _, rest = self.database_url.partition("://")
+        if scheme not in {"postgres", "postgresql", "postgresql+asyncpg"}:
+            raise SettingsError(f"LEADLINE_DATABASE_URL must begin with postgresql://, not {scheme}://")
+        return f"postgresql+asyncpg://{rest}"
+
+    @cached_property
+    def tz(self) -> ZoneInfo:
+        return ZoneInfo(self.zone)
+
+
+class SettingsError(ValueError):
+    """A setting is wrong; the message names the variable and what it may be."""
+
+
+def load_settings() -> Settings:
+    """Read the settings.
+
+    Raises:
+        SettingsError: naming every variable that is wrong.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        wrong = "; ".join(f"{_variable(str(item['loc'][0]))}: {item['msg']}" for item in error.errors())
+        raise SettingsError(f"wrong settings: {wrong}") from None
+
+
+def _variable(name: str) -> str:
+    return name if name.isupper() else f"LEADLINE_{name.upper()}"
