@@ -141,7 +141,7 @@ class LeadUpdated(LeadFields, Event):
 
     lead_id: LeadId
     source: Maybe[Annotated[str, as_text, StringConstraints(max_length=128)]] = None
-    occurred_at: datetime  # type: ignore[assignment]  # required here: it decides who wins
+    occurred_at: datetime  # required here: it decides who wins
 
 
 class FieldError(BaseModel):
@@ -244,7 +244,7 @@ class LotRequested(Event):
 
     route: Name
     lot_key: Name
-    occurred_at: datetime  # type: ignore[assignment]  # required here: the lot's day is that of its request
+    occurred_at: datetime  # required here: the lot's day is that of its request
     triggered_by: Name = "unknown"
     run_id: Code | None = None
     as_of: date | None = None

@@ -325,7 +325,9 @@ class Assignment(Base):
     ended_at: Mapped[datetime | None]
     __table_args__ = (
         Index("uq_assignments_current", "lead_id", unique=True, postgresql_where=text("is_current")),
-        Index("ix_assignments_waiting", "route_id", "id", postgresql_where=text("is_current AND assignment_status_id = 1")),
+        Index(
+            "ix_assignments_waiting", "route_id", "id", postgresql_where=text("is_current AND assignment_status_id = 1")
+        ),
         Index("ix_assignments_sheet_key", "sheet_key", postgresql_where=text("sheet_key IS NOT NULL")),
         CheckConstraint("(assignment_status_id IN (2, 3)) <= (agent_id IS NOT NULL)", name="agent"),
     )
@@ -499,7 +501,7 @@ class Outbox(Base):
     types: Mapped[list[str]]
     keys: Mapped[list[str]]
     bodies: Mapped[list[str]]
-    traceparent: Mapped[str | None]
+    traceparents: Mapped[list[str]]
     attempts: Mapped[int] = mapped_column(server_default=ZERO)
     last_error: Mapped[str | None]
     due_at: Mapped[datetime] = mapped_column(server_default=text("now() + interval '5 seconds'"))

@@ -14,7 +14,7 @@ import pytest
 
 from services.cli.local import brokers
 from services.cli.local.failures import LocalError, MissingError
-from services.cli.local.nodes import STATE, External, Nodes
+from services.cli.local.nodes import STATE, External, Nodes, stop_unused
 from services.cli.local.postgres import Postgres
 from services.cli.local.processes import Processes
 from services.cli.local.rabbitmq import PrivateBroker
@@ -29,6 +29,7 @@ WRITE_METADATA = "[ok = dets:sync(Table) || Table <- dets:all()]."
 def nodes() -> Iterator[Nodes]:
     """Nodes of this module's own, so that killing them hurts nobody else; nothing of them is left at the end."""
     state = STATE / "test" / "local"
+    stop_unused(state)
     shutil.rmtree(state, ignore_errors=True)
     nodes = Nodes(state)
     try:

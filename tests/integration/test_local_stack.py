@@ -10,10 +10,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from services.cli.local import stack
+from services.cli.local import endpoints, stack
+from services.cli.local.endpoints import Endpoints
 from services.cli.local.failures import LocalError
 from services.cli.local.locks import Users
-from services.cli.local.nodes import STATE
+from services.cli.local.nodes import STATE, stop_unused
 from services.cli.local.postgres import Postgres
 from services.cli.local.processes import Processes
 
@@ -24,9 +25,10 @@ def state(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     state = STATE / "test" / "stack"
     for variable in ("LEADLINE_DATABASE_URL", "LEADLINE_AMQP_URL", "LEADLINE_SMTP_HOST"):
         monkeypatch.delenv(variable, raising=False)
-    monkeypatch.setattr(stack, "ROOT", state)
+    monkeypatch.setattr(endpoints, "ROOT", state)  # no .env of the developer's
     monkeypatch.setattr(stack, "SETUP", ())
     monkeypatch.setattr(stack, "FIRST_START", ())
+    stop_unused(state)
     shutil.rmtree(state, ignore_errors=True)
     yield state
     stack.down(state)
@@ -34,24 +36,23 @@ def state(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     shutil.rmtree(state, ignore_errors=True)
 
 
-def test_up_starts_what_has_died_and_down_leaves_nothing(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_up_starts_what_has_died_and_down_leaves_nothing(state: Path) -> None:
     """One life of a stack; the nodes' start is too slow for one test each."""
-    monkeypatch.setattr(stack, "ROOT", STATE.parent)
     processes = Processes(state)
-    endpoints = stack.up(state, services=())
-    assert json.loads((state / "endpoints.json").read_text())["amqp_url"] == endpoints.amqp_url
+    where = stack.up(state, services=())
+    assert json.loads((state / "endpoints.json").read_text())["amqp_url"] == where.amqp_url
     assert processes.running() == ["epmd", "mailbox", "postgres", "rabbitmq"]
     before = {process.name: process for process in processes.all()}
 
     processes.kill("mailbox")
-    assert stack.up(state, services=()) == endpoints
+    assert stack.up(state, services=()) == where
     after = {process.name: process for process in processes.all()}
     assert after["mailbox"].is_running
     assert {name for name in before if before[name] != after[name]} == {"mailbox"}
 
     stack.down(state)
     assert processes.all() == []
-    assert stack.running(state) is None
+    assert Endpoints.of(state) is None
     assert not [process for process in (*before.values(), *after.values()) if process.is_running]
     assert not [process for process in psutil.process_iter(["cmdline"]) if _speaks_of(process, state)]
 
@@ -71,9 +72,9 @@ def test_a_mail_server_of_the_user_is_used(state: Path, monkeypatch: pytest.Monk
     given = {"DATABASE_URL": "postgresql+asyncpg://h/d", "AMQP_URL": "amqp://h/", "SMTP_HOST": "mail.example.com"}
     for name, value in given.items():
         monkeypatch.setenv(f"LEADLINE_{name}", value)
-    endpoints = stack.up(state, services=())
-    assert (endpoints.smtp_host, endpoints.smtp_port) == ("mail.example.com", 25)
-    assert (endpoints.database_url, endpoints.amqp_url) == (given["DATABASE_URL"], given["AMQP_URL"])
+    where = stack.up(state, services=())
+    assert (where.smtp_host, where.smtp_port) == ("mail.example.com", 25)
+    assert (where.database_url, where.amqp_url) == (given["DATABASE_URL"], given["AMQP_URL"])
     assert Processes(state).all() == []
 
 

@@ -10,6 +10,7 @@ import os
 import platform
 import shutil
 import subprocess
+from functools import partial
 from pathlib import Path
 
 from services.cli.local import debian
@@ -39,12 +40,18 @@ def find_broker(state: Path, processes: Processes, *, shared: Path) -> PrivateBr
 
     Raises MissingError, which says what to do, when no rung holds.
     """
-    installation = installed() or from_packages(shared) or from_brew()
-    if installation is not None:
-        return PrivateBroker(state, processes, installation)
+    reasons = []
+    for rung in (installed, partial(from_packages, shared), from_brew):
+        try:
+            installation = rung()
+        except MissingError as error:  # the next rung may hold
+            reasons.append(f" ({error})")
+            continue
+        if installation is not None:
+            return PrivateBroker(state, processes, installation)
     if (engine := container_engine()) is not None:
         return ContainerBroker(state, engine)
-    raise MissingError(WHAT_TO_DO)
+    raise MissingError(WHAT_TO_DO + "".join(reasons))
 
 
 def installed(root: Path = Path("/")) -> Installation | None:
@@ -62,10 +69,7 @@ def installed(root: Path = Path("/")) -> Installation | None:
 
 def from_packages(shared: Path) -> Installation | None:
     """Debian's or Ubuntu's packages, unpacked once under `shared`."""
-    try:
-        root = debian.unpacked(home_of(shared) / "rabbitmq" / "dist")
-    except MissingError:
-        return None  # the next rung may hold; when none does, WHAT_TO_DO names all of them
+    root = debian.unpacked(home_of(shared) / "rabbitmq" / "dist")
     if root is None:
         return None
     scripts = max(root.glob(_SCRIPTS[0]))
@@ -80,7 +84,7 @@ def from_brew() -> Installation | None:
     if brew is None or platform.system() != "Darwin":
         return None
     if subprocess.run([brew, "install", "--quiet", "rabbitmq"], check=False, capture_output=True).returncode != 0:
-        return None
+        raise MissingError("brew install rabbitmq failed")
     return installed()
 
 

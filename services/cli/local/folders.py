@@ -13,6 +13,7 @@ import re
 import stat
 from pathlib import Path
 
+ROOTS_HOME = Path("/var/lib/leadline")
 _STANDS_IN_SCRIPTS = re.compile(r"[\w./+@=-]+")
 
 
@@ -27,7 +28,7 @@ def home_of(state: Path, *, for_another_user: bool = False) -> Path:
     place = state.resolve()
     if _STANDS_IN_SCRIPTS.fullmatch(str(place)) and not (for_another_user and not is_open_to_all(place)):
         return place
-    root = Path("/var/lib/leadline") if os.geteuid() == 0 else Path.home() / ".cache" / "leadline"
+    root = ROOTS_HOME if os.geteuid() == 0 else Path.home() / ".cache" / "leadline"
     home = root / short_name(state)
     home.mkdir(parents=True, exist_ok=True)
     for folder in (root, home):

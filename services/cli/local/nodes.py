@@ -153,8 +153,13 @@ def running_nodes(state: Path = TEST_STATE, *, postgres_settings: Mapping[str, s
 
 
 def stop_unused(state: Path) -> None:
-    """Stop what a killed user of `running_nodes` has left behind; nothing, while somebody uses it."""
-    users, processes = Users(state / "users.lock"), Processes(state)
-    with alone(state / "start.lock"):
-        if users.leave():
-            processes.stop_together(processes.running())
+    """Stop what a killed user of `running_nodes` has left behind, here and in the state folders inside this one.
+
+    Where somebody else still uses it, it is left alone.
+    """
+    for records in (state / "run", *state.glob("*/run")):
+        folder = records.parent
+        users, processes = Users(folder / "users.lock"), Processes(folder)
+        with alone(folder / "start.lock"):
+            if users.leave():
+                processes.stop_together(processes.running())

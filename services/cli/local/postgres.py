@@ -56,7 +56,7 @@ class Postgres:
     def start(self) -> None:
         """Return when the server answers and has the database `leadline`; a running one is left alone."""
         self._home.mkdir(parents=True, exist_ok=True)
-        bin_folder = binaries(self._home.parent, for_another_user=self._account is not None)
+        bin_folder = binaries(for_another_user=self._account is not None)
         if not (self._data / "PG_VERSION").exists():
             self._make_cluster(bin_folder)
         if not self._processes.is_running(NAME):

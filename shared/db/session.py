@@ -1,0 +1,95 @@
+"""The database: a pool whose transactions end, one way or the other, in bounded time.
+
+Nothing of ours is ever cancelled in the middle of a statement: a cancelled driver call leaks its connection. A
+transaction that outlives its deadline has its socket cut instead; the driver then raises as for any lost connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from sqlalchemy import text
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from shared.outage import DependencyGoneError
+
+CONNECT_TIMEOUT_S = 5
+DEADLINE_S = 12
+#: The server's own limits, all below the deadline, so that it usually speaks first and says what it was.
+SERVER_SETTINGS = {
+    "statement_timeout": "8s",
+    "lock_timeout": "4s",
+    "idle_in_transaction_session_timeout": "10s",
+    "tcp_user_timeout": "10s",
+    "jit": "off",
+}
+
+
+class Database:
+    """Transactions and reads over one pool."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+        self._autocommit = engine.execution_options(isolation_level="AUTOCOMMIT")
+
+    @asynccontextmanager
+    async def begin(self, *, deadline_s: float = DEADLINE_S) -> AsyncIterator[AsyncConnection]:
+        """Open one READ COMMITTED transaction, committed when the block ends well, else rolled back.
+
+        Raises:
+            DependencyGoneError: no connection could be had.
+            sqlalchemy.exc.DBAPIError: of any statement, or after `deadline_s` as a lost connection. An error on the way
+                out leaves open whether the commit took place: run the block again, it must be idempotent.
+        """
+        async with _bounded(self._engine, deadline_s) as connection, connection.begin():
+            yield connection
+
+    @asynccontextmanager
+    async def reading(self, *, deadline_s: float = DEADLINE_S) -> AsyncIterator[AsyncConnection]:
+        """Open a connection in autocommit: no transaction is open between its statements. Raises as `begin` does."""
+        async with _bounded(self._autocommit, deadline_s) as connection:
+            yield connection
+
+    async def probe(self) -> None:
+        """Return if the database answers; raise what keeps it from answering."""
+        async with self.reading(deadline_s=CONNECT_TIMEOUT_S) as connection:
+            await connection.execute(text("SELECT 1"))
+
+
+@asynccontextmanager
+async def open_database(url: str, *, application_name: str = "leadline", pool_size: int = 4) -> AsyncIterator[Database]:
+    """Give a pool on `url` (postgresql+asyncpg://…). Connects on first use."""
+    engine = create_async_engine(
+        url,
+        pool_size=pool_size,
+        max_overflow=pool_size,
+        pool_timeout=DEADLINE_S,
+        connect_args={
+            "timeout": CONNECT_TIMEOUT_S,
+            "server_settings": {**SERVER_SETTINGS, "application_name": application_name},
+        },
+    )
+    try:
+        yield Database(engine)
+    finally:
+        await engine.dispose()
+
+
+@asynccontextmanager
+async def _bounded(engine: AsyncEngine, deadline_s: float) -> AsyncIterator[AsyncConnection]:
+    connection = engine.connect()
+    try:
+        await connection.start()
+        driver = (await connection.get_raw_connection()).driver_connection
+    except (OSError, PoolTimeoutError) as error:
+        raise DependencyGoneError("database", str(error) or type(error).__name__) from error
+    assert driver is not None
+    deadline = asyncio.get_running_loop().call_later(deadline_s, driver.terminate)
+    try:
+        yield connection
+    finally:
+        deadline.cancel()
+        await connection.close()

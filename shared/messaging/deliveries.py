@@ -1,0 +1,60 @@
+"""What has arrived and is not yet worked on, given out as batches with at most one event per key."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+from shared.messaging.envelope import Invalid, Message
+
+Arrival = Message | Invalid
+
+
+class Deliveries:
+    """Arrivals in order. Two events of one key never share a batch, and never change places."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[Arrival] = deque()
+        self.arrived = asyncio.Event()
+        self.has_returned = False
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def put(self, arrival: Arrival) -> None:
+        self._waiting.append(arrival)
+        self.has_returned = self.has_returned or arrival.delivery.delivery_count > 0
+        self.arrived.set()
+
+    def take(self, limit: int) -> list[Arrival]:
+        """Give up to `limit` arrivals, the next event of a key only with the next batch."""
+        batch: list[Arrival] = []
+        later: deque[Arrival] = deque()
+        keys: set[str] = set()
+        while self._waiting and len(batch) < limit:
+            arrival = self._waiting.popleft()
+            if arrival.key in keys:
+                later.append(arrival)
+            else:
+                keys.add(arrival.key)
+                batch.append(arrival)
+        later.extend(self._waiting)
+        self._waiting = later
+        if not self._waiting:
+            self.arrived.clear()
+        return batch
+
+    def take_all(self) -> tuple[list[Arrival], list[Arrival]]:
+        """Empty it: what came for the first time, and what had been delivered before."""
+        clean = [arrival for arrival in self._waiting if arrival.delivery.delivery_count == 0]
+        returned = [arrival for arrival in self._waiting if arrival.delivery.delivery_count > 0]
+        self._waiting.clear()
+        self.arrived.clear()
+        self.has_returned = False
+        return clean, returned
+
+    def put_back(self, arrivals: list[Arrival]) -> None:
+        """Give arrivals back to the front, in their order."""
+        self._waiting.extendleft(reversed(arrivals))
+        if self._waiting:
+            self.arrived.set()

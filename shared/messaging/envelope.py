@@ -1,0 +1,234 @@
+"""What is on the wire around an event: AMQP properties, headers, CloudEvents; and what came, read into an event."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+from pamqp.commands import Basic
+from pydantic import ValidationError
+from pydantic_core import from_json
+
+from shared.events import BY_TYPE, Event
+from shared.messaging.topology import EVENTS_EXCHANGE
+
+SHORT_STRING_MAX_BYTES = 255
+BODY_MAX_BYTES = 1_048_576
+#: All headers of a message must fit one frame; ours stay far below.
+HEADER_TEXT_MAX_CHARS = 6_000
+
+ATTEMPTS = "x-attempts"
+ORIGIN_QUEUE = "x-origin-queue"
+REASON = "x-error-reason"
+ERROR_TYPE = "x-error-type"
+TRACEBACK = "x-error-traceback"
+FIRST_FAILED_AT = "x-first-failed-at"
+FAILED_AT = "x-failed-at"
+#: The broker's own, never copied: republished, 3.10 reads them as a cycle and keeps the message for ever.
+BROKER_HEADERS = frozenset(
+    {"x-death", "x-delivery-count", "x-acquired-count", "x-first-death-exchange", "x-first-death-queue"}
+    | {"x-first-death-reason", "x-last-death-exchange", "x-last-death-queue", "x-last-death-reason", "CC", "BCC"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A message to publish. `key` (the lead's id) becomes the correlation id where it fits."""
+
+    routing_key: str
+    body: bytes
+    key: str | None = None
+    exchange: str = EVENTS_EXCHANGE
+    headers: Mapping[str, Any] = field(default_factory=dict)
+    #: The event type, where the routing key is not it.
+    type: str | None = None
+    #: Fail when no queue takes it.
+    is_mandatory: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A message as the broker delivered it, on one channel."""
+
+    tag: int
+    exchange: str
+    routing_key: str
+    body: bytes
+    headers: Mapping[str, Any]
+    type: str | None = None
+    content_type: str | None = None
+    message_id: str | None = None
+    correlation_id: str | None = None
+    is_redelivered: bool = False
+
+    @property
+    def delivery_count(self) -> int:
+        """How often it was delivered before and came back: by a crash, a lost channel, or handed back."""
+        count = self.headers.get("x-delivery-count", int(self.is_redelivered))
+        return count if isinstance(count, int) else 0
+
+    @property
+    def attempts(self) -> int:
+        """How often it failed before, as its retry copies tell."""
+        attempts = self.headers.get(ATTEMPTS, 0)
+        return attempts if isinstance(attempts, int) else 0
+
+    @property
+    def event_type(self) -> str:
+        """The routing key on the exchange `leads`; elsewhere, on a copy of ours, its `type` property."""
+        return self.routing_key if self.exchange == EVENTS_EXCHANGE else self.type or self.routing_key
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A delivery that holds a valid event."""
+
+    delivery: Delivery
+    event: Event
+
+    @property
+    def key(self) -> str:
+        return self.event.key or self.event.event_id
+
+
+@dataclass(frozen=True, slots=True)
+class Invalid:
+    """A delivery that holds none, and why, in words. `error` is pydantic's, where the JSON was readable."""
+
+    delivery: Delivery
+    reason: str
+    error: ValidationError | None = None
+    lead_id: str | None = None
+
+    @property
+    def key(self) -> str:
+        return f"invalid {self.delivery.tag}"
+
+
+def read(delivery: Delivery, event_types: Sequence[str]) -> Message | Invalid:
+    """Read a delivery's body as the event that its type says, CloudEvents unwrapped."""
+    event_type = delivery.event_type
+    if event_type not in event_types:
+        known = ", ".join(event_types)
+        return Invalid(delivery, f"this queue takes {known}; the message is a {event_type[:80]!r}")
+    if len(delivery.body) > BODY_MAX_BYTES:
+        size = len(delivery.body)
+        return Invalid(delivery, f"the body has {size:,} bytes; at most {BODY_MAX_BYTES:,} are taken")
+    model = BY_TYPE[event_type]
+    try:
+        if _is_cloudevent(delivery):
+            return Message(delivery, model.model_validate(_unwrapped(delivery)))
+        return Message(delivery, model.model_validate_json(delivery.body))
+    except ValidationError as error:
+        return Invalid(delivery, _in_words(error), error, _lead_id(delivery.body))
+    except ValueError as error:
+        return Invalid(delivery, f"the body is not JSON: {error}")
+
+
+def _is_cloudevent(delivery: Delivery) -> bool:
+    content_type = delivery.content_type or ""
+    return content_type.startswith("application/cloudevents+json") or any(
+        name.startswith(("cloudEvents_", "cloudEvents:")) for name in delivery.headers
+    )
+
+
+def _unwrapped(delivery: Delivery) -> dict[str, Any]:
+    """Give the event inside a CloudEvent, with its id and time where the event itself has none."""
+    body = from_json(delivery.body)
+    if not isinstance(body, dict):
+        raise ValueError("a CloudEvent's body must be a JSON object")  # noqa: TRY004  # bad input, not a bad call
+    if (delivery.content_type or "").startswith("application/cloudevents+json"):
+        attributes, data = body, body.get("data")
+    else:
+        attributes = {name[len("cloudEvents_") :]: value for name, value in delivery.headers.items()}
+        data = body
+    if not isinstance(data, dict):
+        raise ValueError("a CloudEvent's `data` must be a JSON object")  # noqa: TRY004
+    given = {"event_id": attributes.get("id"), "occurred_at": attributes.get("time")}
+    return {name: value for name, value in given.items() if value is not None} | data
+
+
+def _in_words(error: ValidationError) -> str:
+    problems = error.errors(include_url=False, include_context=False, include_input=False)
+    if problems[0]["type"] == "json_invalid":
+        return f"the body is not JSON: {problems[0]['msg'].removeprefix('Invalid JSON: ')}"
+    if problems[0]["type"] == "model_type":
+        return "the body must be one JSON object"
+    return "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in problems)
+
+
+def _lead_id(body: bytes) -> str | None:
+    try:
+        value = from_json(body)
+    except ValueError:
+        return None
+    lead_id = value.get("lead_id") if isinstance(value, dict) else None
+    return str(lead_id)[:SHORT_STRING_MAX_BYTES] if isinstance(lead_id, str | int) else None
+
+
+# Outward.
+
+_serial = itertools.count()
+_process = uuid4().hex[:16]
+
+
+def properties_of(message: Outgoing, app_id: str) -> Basic.Properties:
+    """Give the AMQP properties of a message: persistent, with a message id of its own.
+
+    The message id is fresh each publish, because the client finds a returned message by it; repeats are told by the
+    `event_id` in the body. A key over 255 bytes would be an exception in the client, so it is left out.
+    """
+    key = message.key
+    if key is not None and len(key.encode(errors="replace")) > SHORT_STRING_MAX_BYTES:
+        key = None
+    return Basic.Properties(
+        content_type="application/json",
+        delivery_mode=2,
+        message_id=f"{_process}-{next(_serial)}",
+        correlation_id=key,
+        message_type=message.type or message.routing_key,
+        timestamp=datetime.now(UTC),
+        app_id=app_id,
+        headers=dict(message.headers) or None,
+    )
+
+
+def failed_copy(
+    delivery: Delivery, *, queue: str, exchange: str, routing_key: str, attempts: int, failure: Failure, now: datetime
+) -> Outgoing:
+    """Give the copy of a failed delivery for the retry ladder or the dead: the body as it was, the story in headers."""
+    kept = {name: value for name, value in delivery.headers.items() if name not in BROKER_HEADERS}
+    headers = kept | {
+        ATTEMPTS: attempts,
+        ORIGIN_QUEUE: queue,
+        REASON: failure.reason[:1_000],
+        ERROR_TYPE: failure.error_type,
+        TRACEBACK: failure.traceback[-HEADER_TEXT_MAX_CHARS:],
+        FIRST_FAILED_AT: kept.get(FIRST_FAILED_AT, now.isoformat()),
+        FAILED_AT: now.isoformat(),
+    }
+    return Outgoing(
+        routing_key=routing_key,
+        body=delivery.body,
+        key=delivery.correlation_id,
+        exchange=exchange,
+        headers={name: _safe(value) for name, value in headers.items()},
+        type=delivery.event_type[:SHORT_STRING_MAX_BYTES],
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a message failed, for people: one line, the error's type, its traceback where there is one."""
+
+    reason: str
+    error_type: str
+    traceback: str = ""
+
+
+def _safe(value: Any) -> Any:
+    return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value

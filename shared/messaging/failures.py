@@ -1,0 +1,187 @@
+"""What a failure means, and what to do next: pure, a table of cases.
+
+Four kinds are told apart. *Again*: the same batch may go through at once (a deadlock, a lock timeout). *Outage*:
+something we depend on is away; nobody's fault, no attempt spent. *Other*: the message's fault or ours; the batch is
+split until the culprit is alone. Ten culprits in a row with the same error and none through are no culprits: the
+*breaker* opens.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import PurePath
+from traceback import extract_tb
+
+from shared.outage import DependencyGoneError
+
+AGAIN_LIMIT = 5
+OUTAGE_LIMIT = 12
+BREAKER_LIMIT = 10
+
+#: Serialisation, deadlock, lock not available, query cancelled (statement timeout), idle in transaction.
+AGAIN_STATES = frozenset({"40001", "40P01", "55P03", "57014", "25P03"})
+#: Connection, resources, operator intervention.
+OUTAGE_CLASSES = ("08", "53", "57P", "58")
+DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE, errno.EROFS})
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """The same work may go through if simply run again."""
+
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """A dependency is away; wait for it."""
+
+    dependency: str
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Other:
+    """The message's fault or ours. `fingerprint` is the same for the same error, whatever the message."""
+
+    fingerprint: str
+
+
+def classify(error: BaseException) -> Again | Outage | Other:
+    """Tell what kind of failure an exception is, by SQLSTATE where it has one. Needs no driver to be installed."""
+    fingerprint = fingerprint_of(error)
+    for cause in _chain(error):
+        if isinstance(cause, DependencyGoneError):
+            return Outage(cause.dependency, fingerprint)
+        state = getattr(cause, "sqlstate", None)
+        if state in AGAIN_STATES:
+            return Again(fingerprint)
+        if isinstance(state, str) and state.startswith(OUTAGE_CLASSES):
+            return Outage("database", fingerprint)
+        if getattr(cause, "connection_invalidated", False):
+            return Outage("database", fingerprint)
+        if isinstance(cause, OSError) and cause.errno in DISK_ERRORS:
+            return Outage("disk", fingerprint)
+        if isinstance(cause, ConnectionError | TimeoutError):
+            return Outage("network", fingerprint)
+    return Other(fingerprint)
+
+
+def fingerprint_of(error: BaseException) -> str:
+    """Name an error by its type, SQLSTATE and innermost place of ours: no message text, no ids, no line numbers."""
+    state = next((s for cause in _chain(error) if (s := getattr(cause, "sqlstate", None))), None)
+    places = [
+        f"{PurePath(frame.filename).stem}.{frame.name}"
+        for frame in extract_tb(error.__traceback__)
+        if "site-packages" not in frame.filename
+    ]
+    parts = (type(error).__name__, state, places[-1] if places else None)
+    return ":".join(part for part in parts if part)
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    following: BaseException | None = error
+    while following is not None and id(following) not in seen:
+        seen.add(id(following))
+        yield following
+        original = getattr(following, "orig", None)
+        following = original if isinstance(original, BaseException) else following.__cause__
+
+
+# What to do next.
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What the consumer remembers between results."""
+
+    again: int = 0
+    outages: int = 0
+    #: Fingerprint of the culprits in a row, and their keys: different messages only.
+    fingerprint: str | None = None
+    culprits: frozenset[str] = field(default_factory=frozenset)
+    is_broken: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Through:
+    """A part of a batch is committed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A part of a batch failed: `keys` are its messages'."""
+
+    failure: Again | Outage | Other
+    keys: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """Acknowledge the part."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunAgain:
+    """Run the same part again, after a jittered pause that grows with `tries`."""
+
+    tries: int
+
+
+@dataclass(frozen=True, slots=True)
+class AwaitDependency:
+    """Hold the part unacknowledged until the dependency answers, then run it again."""
+
+    dependency: str
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Run the two halves one after the other."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """A culprit alone. Keep it until the batch is through: only then is it known to be one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Break:
+    """Open the breaker, or keep it open: pause, hold everything, spend no attempt, try this part again later."""
+
+    fingerprint: str
+
+
+Action = Settle | RunAgain | AwaitDependency | Split | Hold | Break
+
+
+def step(state: State, result: Through | Failed) -> tuple[State, Action]:
+    """Say what to do after a part went through or failed, and what to remember."""
+    match result:
+        case Through():
+            return State(), Settle()
+        case Failed(Again(fingerprint), keys):
+            if state.again < AGAIN_LIMIT:
+                return replace(state, again=state.again + 1), RunAgain(state.again + 1)
+            return _other(state, fingerprint, keys)
+        case Failed(Outage(dependency, fingerprint), keys):
+            if state.outages < OUTAGE_LIMIT:
+                return replace(state, outages=state.outages + 1), AwaitDependency(dependency)
+            return _other(state, fingerprint, keys)
+        case Failed(failure, keys):
+            return _other(state, failure.fingerprint, keys)
+
+
+def _other(state: State, fingerprint: str, keys: tuple[str, ...]) -> tuple[State, Action]:
+    if len(keys) > 1:
+        return replace(state, again=0, outages=0), Split()
+    if state.is_broken:
+        return replace(state, again=0, outages=0), Break(fingerprint)
+    earlier = state.culprits if state.fingerprint == fingerprint else frozenset()
+    culprits = earlier | set(keys)
+    is_broken = len(culprits) >= BREAKER_LIMIT
+    after = State(fingerprint=fingerprint, culprits=culprits, is_broken=is_broken)
+    return after, Break(fingerprint) if is_broken else Hold()

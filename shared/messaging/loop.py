@@ -1,0 +1,170 @@
+"""The consumer: takes what has arrived, has it processed, and keeps going across lost channels and connections.
+
+Two modes. *Careful*: prefetch 1, one message at a time; so begins every channel, and it ends at the first message
+that was never delivered before. *In full flow*: whole batches, until a message comes back that had been delivered
+before: it may have killed its process, so no other message may be in flight beside it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Mapping
+from typing import Any
+
+import structlog
+
+from shared.db.session import Database
+from shared.messaging import broker
+from shared.messaging.broker import ConsumerChannel
+from shared.messaging.deliveries import Deliveries
+from shared.messaging.envelope import Delivery, read
+from shared.messaging.processing import Handler, Probe, Processor, Subscription
+from shared.messaging.publisher import Dispatch, open_publisher
+from shared.messaging.relay import relay
+from shared.messaging.settling import Settlement
+
+log = structlog.get_logger(__name__)
+
+CONFIRMS_AT_STOP_S = 5
+RECONNECT_LIMIT_S = 5.0
+PATIENCE_S = 2.0
+
+
+async def consume(
+    *,
+    service: str,
+    amqp_url: str,
+    database: Database,
+    subscription: Subscription,
+    handler: Handler[Any],
+    stop: asyncio.Event,
+    probes: Mapping[str, Probe] | None = None,
+) -> None:
+    """Consume until `stop` is set; then finish the batch, acknowledge, and return with every confirm that came in time.
+
+    A broker that is away is waited for, for ever. `probes` say whether what the handler depends on answers.
+    """
+    async with open_publisher(amqp_url, service) as publisher:
+        dispatch = Dispatch(publisher)
+        processor = Processor(service, database, handler, subscription, dispatch, probes or {})
+        is_done = asyncio.Event()
+        relaying = asyncio.create_task(relay(database, dispatch, is_done))
+        relaying.add_done_callback(lambda _: stop.set())
+        pause = 0.0
+        while not stop.is_set():
+            try:
+                async with (
+                    broker.connect(amqp_url, f"{service} consuming") as connection,
+                    broker.open_consumer_channel(connection) as channel,
+                ):
+                    settlement = Settlement(subscription.queue, channel, publisher, stop)
+                    log.info("consumer.started", queue=subscription.queue)
+                    await _Session(subscription, channel, settlement, processor, stop).run()
+                    pause = 0.0
+            except broker.BROKER_ERRORS as error:
+                log.warning("broker.lost", queue=subscription.queue, error=str(error) or type(error).__name__)
+            if not stop.is_set():
+                pause = min(pause * 2 + 0.1, RECONNECT_LIMIT_S)
+                await _is_set_within(stop, pause * random.uniform(0.7, 1.3))
+        await dispatch.settled(CONFIRMS_AT_STOP_S)
+        is_done.set()
+        await relaying
+        log.info("consumer.stopped", queue=subscription.queue)
+
+
+class _Session:
+    """One channel's life."""
+
+    def __init__(
+        self,
+        subscription: Subscription,
+        channel: ConsumerChannel,
+        settlement: Settlement,
+        processor: Processor,
+        stop: asyncio.Event,
+    ) -> None:
+        self._subscription = subscription
+        self._event_types = tuple(event.type for event in subscription.events)
+        self._channel = channel
+        self._settlement = settlement
+        self._processor = processor
+        self._stop = stop
+        self._deliveries = Deliveries()
+
+    @property
+    def _is_over(self) -> bool:
+        return self._stop.is_set() or self._channel.lost.is_set()
+
+    def _receive(self, delivery: Delivery) -> None:
+        self._settlement.delivered(delivery)
+        self._deliveries.put(read(delivery, self._event_types))
+
+    async def run(self) -> None:
+        self._processor.begin(self._settlement)
+        wakes = [asyncio.create_task(self._wake_on(event)) for event in (self._stop, self._channel.lost)]
+        try:
+            while not self._is_over:
+                await self._carefully()
+                await self._in_full_flow()
+        finally:
+            for wake in wakes:
+                wake.cancel()
+        if not self._channel.lost.is_set():
+            await self._channel.cancel()
+            await self._settlement.hand_back_all()
+
+    async def _wake_on(self, event: asyncio.Event) -> None:
+        await event.wait()
+        self._deliveries.arrived.set()
+
+    async def _arrival(self) -> None:
+        """Wait for a delivery, or for the end; culprits are held no longer than PATIENCE_S without one."""
+        while self._processor.holds_culprits and not self._deliveries.arrived.is_set():
+            if not await _is_set_within(self._deliveries.arrived, PATIENCE_S):
+                await self._processor.give_up()
+        await self._deliveries.arrived.wait()
+
+    async def _carefully(self) -> None:
+        """One message at a time, until one has come that was never delivered before."""
+        await self._channel.consume(self._subscription.queue, prefetch=1, on_delivery=self._receive)
+        is_fresh = False
+        while not is_fresh:
+            await self._arrival()
+            if self._is_over:
+                return
+            batch = self._deliveries.take(1)
+            is_fresh = batch[0].delivery.delivery_count == 0
+            if is_fresh:
+                await self._channel.cancel()  # before the acknowledgement, which would bring the next
+            await self._processor.process(batch)
+
+    async def _in_full_flow(self) -> None:
+        """Whole batches, until a message comes back; then finish the clean ones, and hand back the others once."""
+        if self._is_over:
+            return
+        size = self._subscription.batch_size
+        await self._channel.consume(self._subscription.queue, prefetch=2 * size, on_delivery=self._receive)
+        while not self._deliveries.has_returned:
+            await self._arrival()
+            if self._is_over:
+                return
+            if not self._deliveries.has_returned:
+                await self._processor.process(self._deliveries.take(size))
+        await self._channel.cancel()
+        clean, returned = self._deliveries.take_all()
+        log.info("consumer.careful", queue=self._subscription.queue, clean=len(clean), returned=len(returned))
+        self._deliveries.put_back(clean)
+        while clean := self._deliveries.take(size):
+            await self._processor.process(clean)
+            if self._is_over:
+                return
+        await self._settlement.hand_back(arrival.delivery for arrival in returned)
+
+
+async def _is_set_within(event: asyncio.Event, seconds: float) -> bool:
+    try:
+        await asyncio.wait_for(event.wait(), seconds)
+    except TimeoutError:
+        return False
+    return True

@@ -1,0 +1,110 @@
+"""The outbox: a transaction's events in one row of the same transaction, until the broker has confirmed them all."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from shared.events import BY_TYPE, Event
+from shared.messaging.envelope import Outgoing
+
+TRACEPARENT = "traceparent"
+
+ADD = text("""
+    WITH gone AS (DELETE FROM outbox WHERE id = ANY(CAST(:remove AS bigint[])))
+    INSERT INTO outbox (service, types, keys, bodies, traceparents)
+    VALUES (:service, CAST(:types AS text[]), CAST(:keys AS text[]), CAST(:bodies AS text[]), CAST(:traceparents AS text[]))
+    RETURNING id
+""")
+REMOVE = text("DELETE FROM outbox WHERE id = ANY(CAST(:remove AS bigint[]))")
+#: A claimed row is due again later, so that a relay that dies loses nothing; nothing is locked while it publishes.
+CLAIM = text("""
+    UPDATE outbox
+    SET attempts = attempts + 1, due_at = now() + least(power(2, attempts) * 10, 600) * interval '1 second'
+    WHERE id IN (
+        SELECT id FROM outbox WHERE due_at <= now() AND id <> ALL(CAST(:held AS bigint[]))
+        ORDER BY due_at LIMIT :limit FOR UPDATE SKIP LOCKED
+    )
+    RETURNING id, types, keys, bodies, traceparents
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxRow:
+    """A committed row and its messages, ready to publish."""
+
+    id: int
+    messages: tuple[Outgoing, ...]
+
+
+async def add(
+    tx: AsyncConnection,
+    service: str,
+    events: Sequence[Event],
+    remove: Collection[int] = (),
+    traces: Mapping[str, str] | None = None,
+) -> OutboxRow | None:
+    """Write all events as one row, and delete the confirmed rows `remove` with the same statement.
+
+    `traces` gives the incoming `traceparent` per event key. Publish the row returned once the transaction is committed.
+    """
+    if not events:
+        if remove:
+            await tx.execute(REMOVE, {"remove": list(remove)})
+        return None
+    types = [event.type for event in events]
+    keys = [event.key or "" for event in events]
+    bodies = [event.to_json() for event in events]
+    traceparents = [follow((traces or {}).get(key)) for key in keys]
+    row = await tx.execute(
+        ADD,
+        {
+            "service": service,
+            "types": types,
+            "keys": keys,
+            "bodies": bodies,
+            "traceparents": traceparents,
+            "remove": list(remove),
+        },
+    )
+    return _row(row.scalar_one(), types, keys, bodies, traceparents)
+
+
+async def remove(tx: AsyncConnection, ids: Collection[int]) -> None:
+    """Delete rows whose events are all confirmed."""
+    await tx.execute(REMOVE, {"remove": list(ids)})
+
+
+async def claim(tx: AsyncConnection, *, limit: int, held: Collection[int] = ()) -> list[OutboxRow]:
+    """Take rows that are due, of any service: they are due again later unless removed. `held` are left alone."""
+    rows = await tx.execute(CLAIM, {"limit": limit, "held": list(held)})
+    return [_row(*row) for row in rows]
+
+
+def follow(traceparent: str | None) -> str:
+    """Give a W3C `traceparent` with a new span: in the given trace, or in a new one."""
+    parts = (traceparent or "").split("-")
+    trace = parts[1] if len(parts) == 4 and len(parts[1]) == 32 else f"{random.getrandbits(128):032x}"
+    return f"00-{trace}-{random.getrandbits(64):016x}-01"
+
+
+def _row(
+    row_id: int, types: Sequence[str], keys: Sequence[str], bodies: Sequence[str], traceparents: Sequence[str]
+) -> OutboxRow:
+    return OutboxRow(
+        row_id,
+        tuple(
+            Outgoing(
+                routing_key=event_type,
+                body=body.encode(),
+                key=key or None,
+                headers={TRACEPARENT: trace},
+                is_mandatory=BY_TYPE[event_type].is_ours,
+            )
+            for event_type, key, body, trace in zip(types, keys, bodies, traceparents, strict=True)
+        ),
+    )

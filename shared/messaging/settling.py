@@ -1,0 +1,129 @@
+"""How a delivery leaves this process: acknowledged, copied to the retry ladder or the dead, or handed back.
+
+The one place that acknowledges. A channel that is lost settles nothing more: the broker delivers again what was open.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Iterable
+from datetime import UTC, datetime
+
+import structlog
+
+from shared.messaging.broker import BROKER_ERRORS, ConsumerChannel
+from shared.messaging.envelope import BROKER_HEADERS, Delivery, Failure, Outgoing, failed_copy
+from shared.messaging.ledger import Ledger
+from shared.messaging.publisher import Publisher, PublishError
+from shared.messaging.topology import DEAD_EXCHANGE, LADDER, REQUEUE_EXCHANGE, RETRY_EXCHANGE
+
+log = structlog.get_logger(__name__)
+
+PUBLISH_AGAIN_AFTER_S = 1.0
+
+
+class Settlement:
+    """Settles the deliveries of one channel's life."""
+
+    def __init__(self, queue: str, channel: ConsumerChannel, publisher: Publisher, stop: asyncio.Event) -> None:
+        self._queue = queue
+        self._channel = channel
+        self._publisher = publisher
+        self._stop = stop
+        self._ledger = Ledger()
+
+    @property
+    def is_lost(self) -> bool:
+        return self._channel.lost.is_set()
+
+    @property
+    def is_stopping(self) -> bool:
+        return self._stop.is_set()
+
+    @property
+    def unsettled(self) -> int:
+        return len(self._ledger)
+
+    def delivered(self, delivery: Delivery) -> None:
+        self._ledger.delivered(delivery.tag)
+
+    async def settle(self, deliveries: Iterable[Delivery]) -> None:
+        """Acknowledge deliveries whose effects are committed."""
+        for ack in self._ledger.settle(delivery.tag for delivery in deliveries):
+            await self._tell(self._channel.ack(ack.tag, is_multiple=ack.is_multiple))
+
+    async def bury(self, delivery: Delivery, failure: Failure) -> None:
+        """Send a copy to the dead, then acknowledge."""
+        log.warning("message.dead", queue=self._queue, attempts=delivery.attempts + 1, error_type=failure.error_type)
+        await self._replace(delivery, failure, DEAD_EXCHANGE, self._queue)
+
+    async def retry(self, delivery: Delivery, failure: Failure) -> None:
+        """Send a copy to the rung of the ladder that its attempts have reached, or to the dead; then acknowledge."""
+        if delivery.attempts >= len(LADDER):
+            await self.bury(delivery, failure)
+            return
+        rung = LADDER[delivery.attempts]
+        log.info("message.retry", queue=self._queue, rung=rung, error_type=failure.error_type)
+        await self._replace(delivery, failure, RETRY_EXCHANGE, f"{rung}.{self._queue}")
+
+    async def give_back(self, deliveries: Iterable[Delivery]) -> None:
+        """Put copies at the queue's end, then acknowledge: unlike handing back, it spends no delivery count."""
+        for delivery in deliveries:
+            kept = {name: value for name, value in delivery.headers.items() if name not in BROKER_HEADERS}
+            copy = Outgoing(
+                routing_key=f"held.{self._queue}",
+                body=delivery.body,
+                key=delivery.correlation_id,
+                exchange=REQUEUE_EXCHANGE,
+                headers=kept,
+                type=delivery.event_type,
+            )
+            await self._publish_then_settle(copy, delivery)
+
+    async def hand_back(self, deliveries: Iterable[Delivery]) -> None:
+        """Return deliveries untouched."""
+        for tag in self._ledger.release(delivery.tag for delivery in deliveries):
+            await self._tell(self._channel.hand_back(tag))
+
+    async def hand_back_all(self) -> None:
+        """Return all that is unsettled untouched, before the channel is closed."""
+        for tag in self._ledger.release_all():
+            await self._tell(self._channel.hand_back(tag))
+
+    async def _replace(self, delivery: Delivery, failure: Failure, exchange: str, routing_key: str) -> None:
+        copy = failed_copy(
+            delivery,
+            queue=self._queue,
+            exchange=exchange,
+            routing_key=routing_key,
+            attempts=delivery.attempts + 1,
+            failure=failure,
+            now=datetime.now(UTC),
+        )
+        await self._publish_then_settle(copy, delivery)
+
+    async def _publish_then_settle(self, copy: Outgoing, delivery: Delivery) -> None:
+        while not self.is_lost:
+            try:
+                await self._publisher.publish([copy])
+            except PublishError as error:
+                log.warning("copy.unconfirmed", queue=self._queue, error=str(error))
+                if await self.pause(PUBLISH_AGAIN_AFTER_S):
+                    continue
+                return
+            await self.settle([delivery])
+            return
+
+    async def pause(self, seconds: float) -> bool:
+        """Wait; give False at once when the process is to stop or the channel is lost."""
+        waits = [asyncio.create_task(self._stop.wait()), asyncio.create_task(self._channel.lost.wait())]
+        done, pending = await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        for task in pending:
+            task.cancel()
+        return not done
+
+    async def _tell(self, frame: Awaitable[None]) -> None:
+        try:
+            await frame
+        except BROKER_ERRORS as error:
+            log.debug("channel.lost_before_ack", queue=self._queue, error=str(error))

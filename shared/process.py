@@ -1,0 +1,42 @@
+"""A service as a process: settings, logs, signals, one coroutine, an exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+
+import uvloop
+
+from shared.observability import configure_observability
+from shared.settings import Settings, SettingsError, load_settings
+
+Serve = Callable[[Settings, asyncio.Event], Awaitable[None]]
+
+
+def run_service(name: str, serve: Serve) -> None:
+    """Run `serve` until SIGTERM or SIGINT sets its stop event; exit 0 then, 2 if the settings are wrong."""
+    try:
+        settings = load_settings()
+    except SettingsError as error:
+        sys.exit(_refused(error))
+    configure_observability(name, settings)
+    uvloop.run(_until_signalled(serve, settings))
+
+
+async def _until_signalled(serve: Serve, settings: Settings) -> None:
+    await serve(settings, stop_on_signals())
+
+
+def stop_on_signals() -> asyncio.Event:
+    """Give an event that SIGTERM and SIGINT set, in the running loop."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    return stop
+
+
+def _refused(error: SettingsError) -> int:
+    print(error, file=sys.stderr)
+    return 2

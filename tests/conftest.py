@@ -1,0 +1,168 @@
+"""A real PostgreSQL and a real RabbitMQ, started with the first test that asks for them.
+
+A test has a database of its own (`database_url`, a clone of one that was migrated once) and a virtual host of its own
+(`amqp_url`), so it may leave behind what it likes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import asyncpg
+import psutil
+import pytest
+
+import migrations
+from services.cli.local.failures import LocalError
+from services.cli.local.nodes import TEST_STATE, Nodes, running_nodes
+
+T = TypeVar("T")
+# What a session makes carries its process id, so that the next one can tell what a killed session has left behind.
+PREFIX = "leadline_test"
+OURS = f"{PREFIX}_{os.getpid()}"
+
+
+@pytest.fixture(scope="session")
+def nodes() -> Iterator[Nodes]:
+    """Both servers, shared by all tests of this checkout. A test that stops or kills one starts it again."""
+    with running_nodes(TEST_STATE) as nodes:
+        yield nodes
+
+
+@pytest.fixture(scope="session")
+def template(nodes: Nodes) -> Iterator[str]:
+    """The name of a migrated database, to be cloned only."""
+    name = f"{OURS}_template"
+    if nodes.postgres.is_ours:
+        for left in sql(nodes.database_url, f"SELECT datname FROM pg_database WHERE datname LIKE '{PREFIX}%'"):
+            if is_left_behind(left["datname"]):
+                sql(nodes.database_url, f"DROP DATABASE IF EXISTS {left['datname']} WITH (FORCE)")
+    sql(nodes.database_url, f"CREATE DATABASE {name}")
+    apart(lambda: migrations.upgrade(named(nodes.database_url, name)))
+    yield name
+    sql(nodes.database_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="session")
+def database_names() -> Iterator[str]:
+    return (f"{OURS}_{number}" for number in itertools.count(1))
+
+
+@pytest.fixture
+def database_url(nodes: Nodes, template: str, database_names: Iterator[str]) -> Iterator[str]:
+    """A migrated database of the test's own, for SQLAlchemy; dropped afterwards, whoever is still connected."""
+    name = next(database_names)
+    sql(nodes.database_url, f"CREATE DATABASE {name} TEMPLATE {template}")
+    yield named(nodes.database_url, name)
+    sql(nodes.database_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def empty_database_url(nodes: Nodes, database_names: Iterator[str]) -> Iterator[str]:
+    """A database without any table, for tests of the migrations themselves."""
+    name = next(database_names)
+    sql(nodes.database_url, f"CREATE DATABASE {name}")
+    yield named(nodes.database_url, name)
+    sql(nodes.database_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="session")
+def vhosts(nodes: Nodes) -> Iterator[VirtualHosts]:
+    vhosts = VirtualHosts(nodes)
+    yield vhosts
+    with suppress(LocalError):  # a test has left the broker stopped: the next session removes them
+        vhosts.remove_all()
+
+
+@pytest.fixture
+def amqp_url(nodes: Nodes, vhosts: VirtualHosts) -> str:
+    """A virtual host of the test's own, nothing declared in it; on a broker that is not ours, the one that is named."""
+    return named(nodes.amqp_url, vhosts.take()) if nodes.broker.is_ours else nodes.amqp_url
+
+
+class VirtualHosts:
+    """Virtual hosts made and removed in bulk: one `rabbitmqctl eval` takes half a second, a virtual host 15 ms."""
+
+    BATCHES = (5, 25)
+
+    def __init__(self, nodes: Nodes) -> None:
+        self._nodes = nodes
+        self._free: list[str] = []
+        self._made = 0
+
+    def take(self) -> str:
+        """A new virtual host that the node's user may do everything in."""
+        if not self._free:
+            self._make(self.BATCHES[min(self._made, 1)])
+        return self._free.pop()
+
+    def _make(self, count: int) -> None:
+        """Make some more; those given out before are done with, since one test runs at a time."""
+        names = [f"{OURS}_{self._made + number}" for number in range(count)]
+        user = urlsplit(self._nodes.amqp_url).username
+        self._evaluate(
+            self._removal(),
+            f"lists:foreach(fun(V) -> rabbit_vhost:add(V, {TESTS}), ok = rabbit_auth_backend_internal:set_permissions("
+            f'<<"{user}">>, V, <<".*">>, <<".*">>, <<".*">>, {TESTS}) end, {erlang(names)})',
+        )
+        self._made += count
+        self._free = names
+
+    def remove_all(self) -> None:
+        if self._made:
+            self._evaluate(self._removal())
+
+    def _removal(self) -> str:
+        """Erlang that removes ours and what killed sessions have left."""
+        alive = [f"{PREFIX}_{pid}_" for pid in psutil.pids() if pid != os.getpid()]
+        return (
+            f"lists:foreach(fun(V) -> rabbit_vhost:delete(V, {TESTS}) end, [V || V <- rabbit_vhost:list_names(),"
+            f' binary:match(V, <<"{PREFIX}_">>) =/= nomatch, binary:match(V, {erlang(alive)}) =:= nomatch])'
+        )
+
+    def _evaluate(self, *expressions: str) -> None:
+        self._nodes.broker.ctl("eval", ", ".join(expressions) + ".")
+
+
+TESTS = '<<"tests">>'
+
+
+def erlang(names: list[str]) -> str:
+    return "[" + ", ".join(f'<<"{name}">>' for name in names) + "]"
+
+
+def is_left_behind(name: str) -> bool:
+    """Whether the session that made it is gone."""
+    return not psutil.pid_exists(int(name.removeprefix(f"{PREFIX}_").split("_")[0]))
+
+
+def named(url: str, path: str) -> str:
+    """The same server, another database or virtual host."""
+    return urlsplit(url)._replace(path=f"/{path}").geturl()
+
+
+def sql(url: str, statement: str) -> list[Any]:
+    """The rows of one statement, run outside a transaction."""
+
+    async def fetch() -> list[Any]:
+        connection = await asyncpg.connect(url.replace("+asyncpg", ""))
+        try:
+            rows: list[Any] = await connection.fetch(statement)
+            return rows
+        finally:
+            await connection.close()
+
+    return apart(lambda: asyncio.run(fetch()))
+
+
+def apart(function: Callable[[], T]) -> T:
+    """Run what has an event loop of its own in a thread of its own: pytest-asyncio's loop is left alone."""
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        return thread.submit(function).result()

@@ -1,0 +1,159 @@
+"""The consumer core alone, on a real broker and database."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+
+import pytest
+from sqlalchemy import text
+
+from shared.db.session import open_database
+from shared.messaging.processing import Subscription
+from tests.integration.core import SUBSCRIPTION, Insert, drain, effects, lay_out, publish, running
+from tests.waiting import eventually
+
+
+@pytest.fixture
+async def core(amqp_url: str, database_url: str) -> tuple[str, str]:
+    await lay_out(amqp_url, database_url)
+    return database_url, amqp_url
+
+
+async def outbox_rows(database_url: str) -> int:
+    async with open_database(database_url) as database, database.reading() as connection:
+        return int((await connection.execute(text("SELECT count(*) FROM outbox"))).scalar_one())
+
+
+async def test_every_event_is_published_exactly_once_without_faults(core: tuple[str, str]) -> None:
+    """Publishes ÷ events is 1.000, ten seconds of idling included, and the outbox ends empty."""
+    database_url, amqp_url = core
+    ids = [f"lead{number}" for number in range(1_000)]
+    handler = Insert()
+
+    async with running(database_url, amqp_url, handler):
+        await publish(amqp_url, ids)
+        await eventually(lambda: _all_saved(database_url, ids), within=20)
+        await asyncio.sleep(10)  # the relay at rest is what is tested: it must send nothing again
+
+    assert await outbox_rows(database_url) == 0
+    sent = Counter(message.correlation_id for message in await drain(amqp_url, "documents"))
+    assert sent == Counter(ids)
+    assert max(handler.batches) > 1
+
+
+async def _all_saved(database_url: str, ids: list[str]) -> bool:
+    return await effects(database_url) == set(ids)
+
+
+async def test_the_same_message_twice_has_one_effect(core: tuple[str, str]) -> None:
+    """A key never shares a batch with itself, and its second event changes nothing."""
+    database_url, amqp_url = core
+    handler = Insert()
+
+    async with running(database_url, amqp_url, handler):
+        await publish(amqp_url, ["a", "a", "b", "a"])
+        await eventually(lambda: sum(handler.batches) >= 4, within=10)
+
+    assert await effects(database_url) == {"a", "b"}
+    assert len(await drain(amqp_url, "documents")) == 2
+
+
+async def test_one_bad_message_hurts_only_itself(core: tuple[str, str]) -> None:
+    """Among 200: rejected ones go to the dead with their reason, early and buggy ones to the ladder, the rest through."""
+    database_url, amqp_url = core
+    good = [f"lead{number}" for number in range(200)]
+    ids = good[:100] + ["bad1", "bug1", "early1"] + good[100:]
+
+    async with running(database_url, amqp_url, Insert()):
+        await publish(amqp_url, ids)
+        await eventually(lambda: _all_saved(database_url, good), within=20)
+
+    dead = await drain(amqp_url, "dead")
+    assert [message.correlation_id for message in dead] == ["bad1"]
+    assert dead[0].headers["x-error-reason"] == "it is bad"
+    assert dead[0].headers["x-origin-queue"] == "assigner"
+    waiting = await drain(amqp_url, "retry.5s")
+    assert {message.correlation_id for message in waiting} == {"bug1", "early1"}
+    bug = next(message for message in waiting if message.correlation_id == "bug1")
+    assert bug.headers["x-attempts"] == 1
+    assert "a bug met bug1" in str(bug.headers["x-error-reason"])
+    assert "Traceback" in str(bug.headers["x-error-traceback"])
+
+
+async def test_a_message_climbs_the_ladder_and_comes_back_to_its_own_queue(core: tuple[str, str]) -> None:
+    """What failed once is tried again after five seconds, by its queue alone, and goes through."""
+    database_url, amqp_url = core
+    failed: list[str] = []
+
+    def fail_once(lead_id: str) -> None:
+        if not failed:
+            failed.append(lead_id)
+            raise ValueError("not today")
+
+    async with running(database_url, amqp_url, Insert(fail_once)):
+        await publish(amqp_url, ["a"])
+        await eventually(lambda: _all_saved(database_url, ["a"]), within=15)
+
+    assert failed == ["a"]
+    assert not await drain(amqp_url, "dead")
+
+
+async def test_the_breaker_holds_when_all_fail_alike(core: tuple[str, str]) -> None:
+    """A bug that meets every message spends no attempt; once it is mended, everything goes through once."""
+    database_url, amqp_url = core
+    ids = [f"lead{number}" for number in range(300)]
+    is_broken = True
+
+    def break_all(lead_id: str) -> None:
+        if is_broken:
+            raise RuntimeError(f"column missing, says {lead_id}")
+
+    handler = Insert(break_all)
+    async with running(database_url, amqp_url, handler):
+        await publish(amqp_url, ids)
+        await eventually(lambda: len(handler.batches) > 27, within=20)
+        assert not await drain(amqp_url, "retry.5s")
+        is_broken = False
+        await eventually(lambda: _all_saved(database_url, ids), within=60)
+
+    assert not await drain(amqp_url, "dead")
+    assert not await drain(amqp_url, "retry.5s")
+    assert len(await drain(amqp_url, "documents")) == len(ids)
+
+
+async def test_a_hold_that_lasts_too_long_puts_the_batch_back(core: tuple[str, str]) -> None:
+    """The queue gets its messages back as they were, with no attempt and no delivery count spent."""
+    database_url, amqp_url = core
+    is_broken = True
+
+    def break_all(lead_id: str) -> None:
+        if is_broken:
+            raise RuntimeError("broken")
+
+    subscription = Subscription("assigner", SUBSCRIPTION.events, hold_s=2)
+    ids = [f"lead{number}" for number in range(20)]
+    async with running(database_url, amqp_url, Insert(break_all), subscription):
+        await publish(amqp_url, ids)
+        await asyncio.sleep(6)  # several rounds of holding and putting back
+        is_broken = False
+        await eventually(lambda: _all_saved(database_url, ids), within=60)
+
+    assert not await drain(amqp_url, "dead")
+    assert not await drain(amqp_url, "retry.5s")
+
+
+async def test_stop_is_clean(core: tuple[str, str]) -> None:
+    """What was not begun goes back to the queue; nothing is lost, nothing is done twice."""
+    database_url, amqp_url = core
+    ids = [f"lead{number}" for number in range(2_000)]
+    await publish(amqp_url, ids)
+    handler = Insert()
+    async with running(database_url, amqp_url, handler):
+        await eventually(lambda: sum(handler.batches) > 200, within=10)
+
+    async with running(database_url, amqp_url, handler):
+        await eventually(lambda: _all_saved(database_url, ids), within=20)
+
+    assert len(await drain(amqp_url, "documents")) == len(ids)
+    assert await outbox_rows(database_url) == 0
