@@ -17,7 +17,7 @@ AUDITED = (
     ("stores", "store_code", ""),
     ("agents", "id", ""),
     ("customers", "id", ""),
-    ("leads", "id", ""),
+    ("leads", "id", "repeats"),
     ("routes", "id", "sequence"),
     ("route_members", "id", ""),
     ("assignments", "id", ""),

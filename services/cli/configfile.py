@@ -6,13 +6,11 @@ is a field that an entry does not name.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Final, Literal, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -25,6 +23,8 @@ from pydantic import (
     model_validator,
 )
 from pydantic_core import ErrorDetails, PydanticCustomError
+
+from services.cli import plainyaml
 
 #: In a route's members: every active agent.
 ALL: Final = "all"
@@ -99,6 +99,9 @@ class Entry(BaseModel):
     @classmethod
     def _from_text(cls, value: object) -> object:
         return {cls.shorthand: value} if isinstance(value, str | int) else value
+
+
+E = TypeVar("E", bound=Entry)
 
 
 class BusinessLine(Entry):
@@ -254,11 +257,9 @@ def read(text: str, *, file: str) -> ConfigFile:
     Raises ConfigError with all problems, each naming `file` and the place in it.
     """
     try:
-        content = yaml.load(text, _Loader)  # noqa: S506  # a SafeLoader
-    except yaml.MarkedYAMLError as error:
-        raise ConfigError(file, [_syntax(error)]) from None
-    except yaml.YAMLError as error:
-        raise ConfigError(file, [Problem("", f"is not YAML: {str(error).splitlines()[0]}")]) from None
+        content = plainyaml.load(text)
+    except plainyaml.YamlError as error:
+        raise ConfigError(file, [Problem(error.place, error.problem)]) from None
     if not isinstance(content, dict):
         raise ConfigError(file, [Problem("", f"must have sections such as agents: and routes:{_known(ConfigFile)}")])
     try:
@@ -274,13 +275,10 @@ def write(config: ConfigFile) -> str:
     """The file's text, one line an entry; `read` gives the same content again."""
     content = {
         section: [_compact(entry) for entry in entries]
-        for section, entries in config.model_dump(mode="json", exclude_none=False).items()
+        for section, entries in config.model_dump(mode="json").items()
         if entries is not None
     }
-    return yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=10_000)
-
-
-E1 = TypeVar("E1", bound=Entry)
+    return plainyaml.dump(content)
 
 
 def _repeated(config: ConfigFile) -> Iterator[Problem]:
@@ -300,7 +298,7 @@ def _repeated(config: ConfigFile) -> Iterator[Problem]:
     yield from _same("document_types", config.document_types, lambda entry: entry.name)
 
 
-def _same(section: str, entries: Sequence[E1] | None, key: Callable[[E1], Hashable]) -> Iterator[Problem]:
+def _same(section: str, entries: Sequence[E] | None, key: Callable[[E], Hashable]) -> Iterator[Problem]:
     first: dict[Hashable, int] = {}
     for index, entry in enumerate(entries or ()):
         if (earlier := first.setdefault(key(entry), index)) != index:
@@ -318,9 +316,8 @@ def _path(where: Sequence[str | int]) -> str:
 
 def _entry_at(where: Sequence[str | int]) -> type[BaseModel]:
     """The model in which the last step of a path stands."""
-    return next(
-        (_ENTRIES[step] for step in reversed(where[:-1]) if isinstance(step, str) and step in _ENTRIES), ConfigFile
-    )
+    sections = (_ENTRIES[step] for step in reversed(where[:-1]) if isinstance(step, str) and step in _ENTRIES)
+    return next(sections, ConfigFile)
 
 
 def _in_words(error: ErrorDetails, model: type[BaseModel]) -> str:
@@ -352,64 +349,11 @@ def _known(model: type[BaseModel]) -> str:
     return f" (known: {', '.join(model.model_fields)})"
 
 
-def _syntax(error: yaml.MarkedYAMLError) -> Problem:
-    mark = error.problem_mark
-    place = f"line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-    return Problem(place, error.problem or "is not YAML")
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML as people mean it: `0010` and `NO` are text, not 8 and false; a key that comes twice is an error."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen = set()
-        for key, _ in node.value:
-            if key.value in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"{key.value!r} comes twice: remove one of them", key.start_mark
-                )
-            seen.add(key.value)
-        return super().construct_mapping(node, deep=deep)
-
-    def construct_scalar(self, node: yaml.ScalarNode) -> Any:
-        if "\x00" in str(node.value) or any("\ud800" <= character <= "\udfff" for character in str(node.value)):
-            raise yaml.constructor.ConstructorError(
-                None, None, "text must not have the character NUL or half of a surrogate pair", node.start_mark
-            )
-        return super().construct_scalar(node)
-
-
-_Loader.yaml_implicit_resolvers = {}
-for _tag, _pattern, _first in (
-    ("bool", r"^(?:true|True|TRUE|false|False|FALSE)$", "tTfF"),
-    ("null", r"^(?:~|null|Null|NULL|)$", ["~", "n", "N", ""]),
-    ("int", r"^-?(?:0|[1-9][0-9]*)$", "-0123456789"),
-    ("float", r"^-?[0-9]+\.[0-9]+$", "-0123456789"),
-    ("merge", r"^<<$", "<"),
-):
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), list(_first))
-
-
-class _Dumper(yaml.SafeDumper):
-    """Lists indented, and every `_Line` on one line."""
-
-    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
-        super().increase_indent(flow, indentless=False)
-
-
-class _Line(dict[str, Any]):
-    """A mapping that is written on one line."""
-
-
 def _compact(entry: dict[str, Any]) -> object:
+    """An entry of one field as plain text, any other on one line; a route on several, its members on one each."""
     if len(entry) == 1:
         return next(iter(entry.values()))
     if "members" not in entry:
-        return _Line(entry)
-    members = [_Line(member) for member in entry["members"] or ()]
-    return {**entry, "params": _Line(entry["params"]), "members": members}
-
-
-_Dumper.add_representer(
-    _Line, lambda dumper, data: dumper.represent_mapping("tag:yaml.org,2002:map", data, flow_style=True)
-)
+        return plainyaml.Line(entry)
+    members = [plainyaml.Line(member) for member in entry["members"] or ()]
+    return {**entry, "params": plainyaml.Line(entry["params"]), "members": members}

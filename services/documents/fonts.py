@@ -9,17 +9,20 @@ from __future__ import annotations
 import re
 import struct
 import zlib
+from bisect import bisect
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
-from enum import Enum
+from enum import IntEnum
 from functools import cache
 from hashlib import sha256
 from importlib.resources import as_file, files
+from itertools import accumulate
+from typing import TypeVar
 from unicodedata import normalize
 
 import uharfbuzz
 
-_FONT_FILE = files("fontpkg_noto_sans") / "files" / "NotoSans[wdth,wght].ttf"
+_FONT_PACKAGE, _FONT_FILE = "fontpkg_noto_sans", "files/NotoSans[wdth,wght].ttf"
 _MISSING_GLYPH = 0
 _DEVANAGARI = "\u0900-\u097f\u1cd0-\u1cff\ua8e0-\ua8ff"
 _JOINERS = "\u200c\u200d"
@@ -32,7 +35,7 @@ _DROPPED_TABLES = ("GSUB", "GPOS", "GDEF", "STAT", "MVAR", "OS/2", "cmap", "name
 _BFCHARS_AT_ONCE = 100
 
 
-class Weight(Enum):
+class Weight(IntEnum):
     """Regular or bold; the value is the weight on the font's axis."""
 
     REGULAR = 400
@@ -48,21 +51,30 @@ class Glyphs:
     numbers: frozenset[int]
 
 
+_Key = TypeVar("_Key")
+_Value = TypeVar("_Value")
+
+
 @dataclass(frozen=True, slots=True)
 class _Placed:
-    """A glyph after shaping, in 1/1000 of the size."""
+    """A glyph after shaping, in 1/1000 of the size, and where in the text what it belongs to starts."""
 
     number: int
+    start: int
     advance: int
     x_offset: int
     y_offset: int
 
 
-class _Hex(dict[int, str]):
-    """Code point → glyph number, as `str.translate` wants it."""
+class _Known(dict[_Key, _Value]):
+    """What the font has for a character; for all others, what it has for a missing one."""
 
-    def __missing__(self, code_point: int) -> str:
-        return f"{_MISSING_GLYPH:04X}"
+    def __init__(self, known: dict[_Key, _Value], missing: _Value) -> None:
+        super().__init__(known)
+        self._missing = missing
+
+    def __missing__(self, _key: _Key) -> _Value:
+        return self._missing
 
 
 class Face:
@@ -73,10 +85,13 @@ class Face:
         self.name = f"NotoSans-{weight.name.capitalize()}"
         self._font = uharfbuzz.Font(instance)
         self._to_subset = uharfbuzz.subset_preprocess(instance)
-        self._glyphs = {chr(point): self._font.get_nominal_glyph(point) for point in instance.unicodes}
-        self._hex = _Hex({ord(character): f"{glyph:04X}" for character, glyph in self._glyphs.items()})
         self._advances = [self._font.get_glyph_h_advance(glyph) for glyph in range(instance.glyph_count)]
-        self._characters = _characters(self._glyphs)
+        glyphs = {chr(point): self._font.get_nominal_glyph(point) for point in instance.unicodes}
+        self._glyphs = _Known(glyphs, _MISSING_GLYPH)
+        self._hex = _Known({ord(character): f"{glyph:04X}" for character, glyph in glyphs.items()}, "0000")
+        widths = {character: self._advances[glyph] for character, glyph in glyphs.items()}
+        self._widths = _Known(widths, self._advances[_MISSING_GLYPH])
+        self._characters = _characters(glyphs)
         extents = self._font.get_font_extents("ltr")
         self._ascender, self._descender = extents.ascender, extents.descender
         self._bounds = struct.unpack_from(">4h", instance.reference_table("head").data, 36)
@@ -85,15 +100,20 @@ class Face:
         """In 1/1000 of the size."""
         if _NEEDS_SHAPING.search(text):
             return sum(glyph.advance for glyph in self._shape(text))
-        return sum(map(self._advances.__getitem__, self._numbers(text)))
+        return sum(map(self._widths.__getitem__, text))
+
+    def fitting(self, text: str, limit: float) -> int:
+        """How many characters stay within the limit, in 1/1000 of the size. Marks stay with their letter."""
+        if _NEEDS_SHAPING.search(text):
+            return self._shaped_fitting(text, limit)
+        return bisect(list(accumulate(map(self._widths.__getitem__, text))), limit)
 
     def show(self, text: str, size: float) -> Glyphs:
         """The operators that show the text from where the text matrix stands."""
         if _NEEDS_SHAPING.search(text):
             return self._show_shaped(text, size)
-        numbers = self._numbers(text)
-        width = sum(map(self._advances.__getitem__, numbers))
-        return Glyphs(f"<{text.translate(self._hex)}> Tj", width, frozenset(numbers))
+        numbers = frozenset(map(self._glyphs.__getitem__, text))
+        return Glyphs(f"<{text.translate(self._hex)}> Tj", self.width(text), numbers)
 
     def embed(self, numbers: Collection[int], add: Callable[[bytes], int]) -> int:
         """Write the font with these glyphs only, by `add(body) -> object number`; return the font's object number."""
@@ -112,18 +132,24 @@ class Face:
             f"/DescendantFonts[{descendant} 0 R]/ToUnicode {to_unicode} 0 R>>".encode()
         )
 
-    def _numbers(self, text: str) -> list[int]:
-        find = self._glyphs.get
-        return [find(character, _MISSING_GLYPH) for character in text]
-
     def _shape(self, text: str) -> Iterator[_Placed]:
-        for part in _ONE_SCRIPT.findall(text):
+        for part in _ONE_SCRIPT.finditer(text):
             buffer = uharfbuzz.Buffer()
-            buffer.add_str(part)
+            buffer.add_str(part[0])
             buffer.guess_segment_properties()
+            buffer.direction = "ltr"
             uharfbuzz.shape(self._font, buffer)
             for info, position in zip(buffer.glyph_infos, buffer.glyph_positions, strict=True):
-                yield _Placed(info.codepoint, position.x_advance, position.x_offset, position.y_offset)
+                start = part.start() + info.cluster
+                yield _Placed(info.codepoint, start, position.x_advance, position.x_offset, position.y_offset)
+
+    def _shaped_fitting(self, text: str, limit: float) -> int:
+        width, fitting = 0, 0
+        for glyph in self._shape(text):
+            if width <= limit:
+                fitting = glyph.start
+            width += glyph.advance
+        return len(text) if width <= limit else fitting
 
     def _show_shaped(self, text: str, size: float) -> Glyphs:
         placed = list(self._shape(text))
@@ -183,7 +209,7 @@ end"""
 
 def _instance(weight: Weight) -> uharfbuzz.Face:
     """The variable font pinned to one weight."""
-    with as_file(_FONT_FILE) as path:
+    with as_file(files(_FONT_PACKAGE) / _FONT_FILE) as path:
         variable = uharfbuzz.Face(uharfbuzz.Blob.from_file_path(str(path)))
     wanted = uharfbuzz.SubsetInput()
     wanted.keep_everything()

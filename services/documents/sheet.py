@@ -7,8 +7,8 @@ then show the text of the last field in all of them.
 
 from __future__ import annotations
 
+import re
 import zlib
-from bisect import bisect
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
@@ -105,7 +105,7 @@ FIELDS = (
 COLUMNS = (
     Column("rowid", "Row", 48, 12, Weight.BOLD),
     Column("lead_date", "Lead Date", 76),
-    Column("lead_type", "Type", 36, 12, Weight.BOLD),
+    Column("lead_type", "Type", 36, weight=Weight.BOLD),
     Column("mobile_number", "Mobile No", 112, weight=Weight.BOLD),
     Column("customer_name", "Customer Name", 190, weight=Weight.BOLD),
     Column("address", "Address", 312),
@@ -122,11 +122,12 @@ _PADDING = 3.0
 _LABEL_SIZE, _FIELD_LABEL = 7.5, 10.0
 _FIRST_BASELINE, _LEADING = 20.5, 12.5
 _LONGEST_TEXT = 500
+_ELLIPSIS = "…"
+#: Two marks on a composed letter would stand in the next line.
+_PILE_OF_MARKS = re.compile("([\u0300-\u036f])[\u0300-\u036f]+")
 _INSTRUCTION = "Fill in the white fields, save, and send this file back."
 _FONTS = {Weight.REGULAR: "R", Weight.BOLD: "B"}
 _COMBO = 1 << 17
-#: The sign that drops a vowel, and the two that join or part letters: what follows belongs to the letter before.
-_JOINERS = "\u094d\u200c\u200d"
 
 
 def render(facts: SheetFacts) -> bytes:
@@ -183,7 +184,7 @@ def label_lines() -> list[Line]:
     printed = [(column.label, box) for column, box in zip(COLUMNS, printed_boxes(), strict=True)]
     fields = [(_label(field), box) for field, box in zip(FIELDS, field_boxes(), strict=True)]
     return [
-        Line(label, box.x + _PADDING, box.y + box.height - 8.5, _LABEL_SIZE, Weight.REGULAR, box)
+        Line(label, box.x + _PADDING, box.y + box.height - 8, _LABEL_SIZE, Weight.REGULAR, box)
         for label, box in [*printed, *fields]
     ]
 
@@ -209,22 +210,25 @@ def clean(value: object) -> str:
     """One line of what can be printed. Control characters are spaces, what is no character shows as a box."""
     text = "" if value is None else str(value)[:_LONGEST_TEXT]
     if not text.isascii() or not text.isprintable():
-        text = "".join(map(_printable, normalize("NFC", text)))
+        text = _PILE_OF_MARKS.sub(r"\1", "".join(map(_printable, normalize("NFC", text))))
     return " ".join(text.split())
 
 
 def wrap(text: str, width: float, size: float, weight: Weight, *, lines: int) -> list[str]:
     """The text in at most so many lines of at most this width, broken between words where there are any."""
     broken: list[str] = []
+    room = width * 1000 / size
     while text:
-        cut = _fitting(text, width, size, weight)
+        cut = face(weight).fitting(text, room)
         if cut == len(text):
             return [*broken, text]
         if len(broken) == lines - 1:
-            return [*broken, _shortened(text, width, size, weight)]
+            cut = face(weight).fitting(text, room - face(weight).width(_ELLIPSIS))
+            return [*broken, text[:cut].rstrip() + _ELLIPSIS]
         space = text.rfind(" ", 1, cut + 1)
-        broken.append(text[: space if space > 0 else cut])
-        text = text[space + 1 if space > 0 else cut :]
+        end = space if space > 0 else max(cut, 1)
+        broken.append(text[:end])
+        text = text[end:].lstrip()
     return broken
 
 
@@ -259,7 +263,7 @@ class _Document:
     """ReportLab's document, given finished objects: building a form field by field is what makes it slow."""
 
     def __init__(self, facts: SheetFacts) -> None:
-        self._document = PDFDocument(invariant=1, compression=1, lang="en")
+        self._document = PDFDocument(invariant=1, compression=1, pdfVersion=(1, 7), lang="en")
         self._document.setTitle(clean(f"Leads {clean(facts.page_group_code)}"))
         self._document.setSubject(clean(facts.sheet_key))
         self._document.setAuthor("Leadline")
@@ -308,7 +312,17 @@ class _Document:
             x, y = MARGIN + form.box.x, _bottom(place) + form.box.y
             self._add(
                 b"<</Parent %d 0 R/P %d 0 R/AP<</N %d 0 R>>/Rect[%.2f %.2f %.2f %.2f]/TU(%b%b>>"
-                % (parent, page, number + 1, x, y, x + form.box.width, y + form.box.height, row_name.encode(), form.rest)
+                % (
+                    parent,
+                    page,
+                    number + 1,
+                    x,
+                    y,
+                    x + form.box.width,
+                    y + form.box.height,
+                    row_name.encode(),
+                    form.rest,
+                )
             )
             self._add(form.appearance % self._helvetica)
         return widgets
@@ -374,13 +388,15 @@ def _side_by_side(widths: Iterable[float], y: float, height: float) -> Iterator[
 
 @cache
 def _frame() -> tuple[str, frozenset[int]]:
-    """What is the same in each lead's block: shade, lines and labels; and the glyphs of these."""
+    """What is the same in each lead's block: shade, lines, the edge where all text ends, labels; and their glyphs."""
     shade = f"0.94 g 0 {FIELD_ROW:g} {WIDTH:g} {PRINTED_ROW:g} re f 0 g"
     boxes = (*printed_boxes(), *field_boxes())
     cells = " ".join(f"{box.x:g} {box.y:g} {box.width:g} {box.height:g} re" for box in boxes)
     ink = _Ink()
     labels = ink.text(label_lines())
-    return f"{shade} 0.5 w {cells} S 1.2 w 0 0 {WIDTH:g} {BLOCK:g} re S\n{labels}", frozenset(ink.used[Weight.REGULAR])
+    outline = f"0 0 {WIDTH:g} {BLOCK:g} re"
+    frame = f"{shade} 0.5 w {cells} S 1.2 w {outline} S {outline} W n\n{labels}"
+    return frame, frozenset(ink.used[Weight.REGULAR])
 
 
 def _fitted(text: str, size: float, weight: Weight, box: Box, above: float) -> Line:
@@ -404,28 +420,6 @@ def _printable(character: str) -> str:
             return ""
         case _:
             return character
-
-
-def _fits(text: str, width: float, size: float, weight: Weight) -> bool:
-    return face(weight).width(text) * size <= width * 1000
-
-
-def _fitting(text: str, width: float, size: float, weight: Weight, tail: str = "") -> int:
-    """How many characters of the text fit, whole ones: marks stay with their letter. At least one."""
-    if _fits(text + tail, width, size, weight):
-        return len(text)
-    cut = bisect(range(1, len(text)), False, key=lambda end: not _fits(text[:end] + tail, width, size, weight))
-    while cut > 1 and _belongs_to_the_one_before(text, cut):
-        cut -= 1
-    return max(cut, 1)
-
-
-def _belongs_to_the_one_before(text: str, place: int) -> bool:
-    return category(text[place]).startswith("M") or text[place] in _JOINERS or text[place - 1] in _JOINERS
-
-
-def _shortened(text: str, width: float, size: float, weight: Weight) -> str:
-    return text[: _fitting(text, width, size, weight, tail="…")].rstrip() + "…"
 
 
 def _partial_name(code: str) -> str:

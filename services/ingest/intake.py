@@ -279,7 +279,7 @@ def _read(event: LeadFields, told: Sequence[str], source: SourceRules, reference
             case "email":
                 read.contact(name, written, contact.email(written))
             case "address":
-                read.values[name] = contact.address(written)
+                read.values[name] = contact.address(written) or written
             case "created_at":
                 instant, flags = _instant(name, written, source, latest)
                 read.values |= {name: instant} if instant else {}
@@ -338,7 +338,7 @@ def _attribute_errors(event: LeadFields) -> Iterator[FieldError]:
             return
     size = len(json.dumps(_attributes(event), ensure_ascii=False, separators=(",", ":")).encode())
     if size > ATTRIBUTES_MAX_BYTES:
-        problem = f"must have at most {ATTRIBUTES_MAX_BYTES} bytes as JSON with all unknown fields, has {size}"
+        problem = f"must have at most {ATTRIBUTES_MAX_BYTES:,} bytes as JSON with all unknown fields, has {size:,}"
         yield FieldError(field="attributes", problem=problem)
 
 
@@ -500,7 +500,6 @@ EXPECTED = {
     "less_than_equal": "must be at most {le}",
     "model_": "must be one JSON object",
     "string_type": "must be text",
-    "timezone_": "must be a time with its offset such as 2025-01-31T10:00:00+05:30",
 }
 #: What the JSON parser says, and what it means.
 NOT_JSON = {
@@ -526,12 +525,10 @@ def _problem(kind: str, value: object, context: Mapping[str, Any], message: str)
         return "is required"
     if kind in {"too_long", "string_too_long"}:
         return f"must have at most {context['max_length']} characters, has {len(str(value).strip())}"
-    if kind == "string_unicode":
-        return HALF_CHARACTER
     for prefix, expected in EXPECTED.items():
         if kind.startswith(prefix):
             return f"{expected.format_map(context)}, got {_shown(value)}"
-    return message.replace("Input should be", "must be").removeprefix("Value error, ")
+    return message.replace("Input should be", "must be")
 
 
 def _not_json(body: object, said: str) -> str:

@@ -16,7 +16,7 @@ from services.simulator.run import AtOnce, AtRate, InCycles, Plan, SimulationSum
 from shared.messaging.publisher import open_publisher
 from shared.observability import configure_observability
 from shared.process import stop_on_signals
-from shared.settings import Settings, SettingsError, load_settings
+from shared.settings import Settings, load_settings
 
 log = structlog.get_logger()
 
@@ -39,48 +39,43 @@ def simulate_command(  # noqa: PLR0913  # a parameter an option
     business_line: Annotated[
         list[str] | None, typer.Option(help="Use this configured business line; repeatable.")
     ] = None,
-    country: Annotated[list[str] | None, typer.Option(help="Use this configured country; repeatable.")] = None,
-    document_type: Annotated[
-        list[str] | None, typer.Option(help="Use this configured document type; repeatable.")
-    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")] = False,
 ) -> None:
     """Send synthetic leads to the broker: 1 to 5 a cycle until Ctrl-C, or for load with --rate and --count."""
     try:
         settings = load_settings()
-    except SettingsError as error:
+        plan = Plan(
+            seed=secrets.randbits(32) if seed is None else seed,
+            pace=_pace(settings, rate, count, interval, leads_min, leads_max),
+            run_id=run_id,
+            count=count,
+            duplicates=duplicates,
+            malformed=malformed,
+            vocabulary=Vocabulary(business_lines=business_line or ()),
+        )
+    except ValueError as error:  # SettingsError among them
         typer.echo(f"simulate: {error}", err=True)
         raise typer.Exit(2) from None
     configure_observability("simulator", settings)
-    has_cycles = not (interval is None and leads_min is None and leads_max is None)
-    if rate is not None and has_cycles:
-        raise typer.BadParameter("--rate goes without --interval, --min and --max")
-    pace: InCycles | AtRate | AtOnce
-    if rate is not None:
-        pace = AtRate(rate)
-    elif count is not None and not has_cycles:
-        pace = AtOnce()
-    else:
-        pace = _cycles(settings, interval, leads_min, leads_max)
-    plan = Plan(
-        seed=secrets.randbits(32) if seed is None else seed,
-        pace=pace,
-        run_id=run_id,
-        count=count,
-        duplicates=duplicates,
-        malformed=malformed,
-        vocabulary=Vocabulary(
-            business_lines=business_line or (), countries=country or (), document_types=document_type or ()
-        ),
-    )
-    try:
-        summary = uvloop.run(_simulate_until_signalled(settings.amqp_url, plan))
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
+    summary = uvloop.run(_simulate_until_signalled(settings.amqp_url, plan))
     typer.echo(_as_json(summary, plan) if as_json else _in_words(summary, plan))
 
 
-def _cycles(settings: Settings, interval: float | None, leads_min: int | None, leads_max: int | None) -> InCycles:
+def _pace(
+    settings: Settings,
+    rate: float | None,
+    count: int | None,
+    interval: float | None,
+    leads_min: int | None,
+    leads_max: int | None,
+) -> InCycles | AtRate | AtOnce:
+    has_cycles = not (interval is None and leads_min is None and leads_max is None)
+    if rate is not None:
+        if has_cycles:
+            raise ValueError("--rate goes without --interval, --min and --max")
+        return AtRate(rate)
+    if count is not None and not has_cycles:
+        return AtOnce()
     return InCycles(
         settings.simulation_interval if interval is None else interval,
         settings.leads_min if leads_min is None else leads_min,

@@ -66,15 +66,15 @@ class Sample:
 class Vocabulary:
     """The words that leads use.
 
-    A business line, country or document type that is not configured makes a lead a dead letter, so by default there is
-    none; sources and stores may be unknown.
+    A business line, country or document type that is not configured makes a lead a dead letter, so these are only what
+    every database begins with: no business line. Sources and stores may be unknown.
     """
 
     sources: Sequence[str] = ("META", "GOOGLE", "WEBSITE", "REFERRAL", "WALK-IN")
     stores: Sequence[str] = ("BLR01", "BOM02", "DEL03", "MAA04", "PNQ05")
     business_lines: Sequence[str] = ()
-    countries: Sequence[str] = ()
-    document_types: Sequence[str] = ()
+    countries: Sequence[str] = ("India",)
+    document_types: Sequence[str] = ("Passport", "National ID", "Driver License")
 
 
 class LeadMaker:
@@ -95,7 +95,7 @@ class LeadMaker:
         malformed: float = 0,
         vocabulary: Vocabulary | None = None,
     ) -> None:
-        if min(duplicates, malformed) < 0 or duplicates + malformed > 100:
+        if not (duplicates >= 0 and malformed >= 0 and duplicates + malformed <= 100):
             raise ValueError("duplicates and malformed are per cent: 0 to 100, and at most 100 together")
         self._prefix = f"SIM-{seed}-{run_id}" if run_id else f"SIM-{seed}"
         if len(self._prefix.encode()) > LEAD_ID_MAX_BYTES // 2 or not self._prefix.isprintable():

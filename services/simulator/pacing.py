@@ -32,16 +32,14 @@ class CycleSizes:
 
 
 class Pacer:
-    """A rate that catches up what it missed, but never more than the last second's worth.
+    """A rate that catches up what it missed, but never more than the last second's worth. The first is due at once.
 
     Times are seconds of a monotonic clock.
     """
 
     def __init__(self, per_s: float, now_s: float) -> None:
-        if not per_s > 0:
-            raise ValueError("a rate is above 0 per second")
         self._per_s = per_s
-        self._owed = 0.0
+        self._owed = 1.0
         self._seen_s = now_s
 
     def take(self, now_s: float, at_most: int) -> int:

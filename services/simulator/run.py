@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from math import inf
 from random import Random
 from time import monotonic
 from typing import assert_never
@@ -23,7 +24,7 @@ BATCH = 500
 _TICK_S = 0.01
 _PROGRESS_EVERY_S = 10.0
 _RETRY_FIRST_S = 0.25
-_RETRY_AT_MOST_S = 5.0
+_RETRY_AT_MOST_S = 2.0
 
 #: Returns when the broker has confirmed all; raises PublishError when it has not.
 Publish = Callable[[Sequence[Outgoing]], Awaitable[None]]
@@ -39,12 +40,21 @@ class InCycles:
     leads_min: int = 1
     leads_max: int = 5
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.interval_s < inf:
+            raise ValueError("the interval is 0 seconds or more")
+        CycleSizes(self.leads_min, self.leads_max, Random(0))
+
 
 @dataclass(frozen=True, slots=True)
 class AtRate:
     """So many a second, evenly; what was missed is made up for, up to one second's worth."""
 
     per_s: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.per_s < inf:
+            raise ValueError("a rate is above 0 per second")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +64,11 @@ class AtOnce:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to send. Without `count` there is no end but the stop."""
+    """What to send. Without `count` there is no end but the stop.
+
+    Raises:
+        ValueError: for what makes no sense, as do the paces.
+    """
 
     seed: int
     pace: InCycles | AtRate | AtOnce = field(default_factory=InCycles)
@@ -63,6 +77,14 @@ class Plan:
     duplicates: float = 0
     malformed: float = 0
     vocabulary: Vocabulary = field(default_factory=Vocabulary)
+
+    def __post_init__(self) -> None:
+        self.lead_maker()
+
+    def lead_maker(self) -> LeadMaker:
+        return LeadMaker(
+            self.seed, self.run_id, duplicates=self.duplicates, malformed=self.malformed, vocabulary=self.vocabulary
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +104,8 @@ async def simulate(publish: Publish, plan: Plan, stop: asyncio.Event) -> Simulat
 
     While the broker is away it waits, having said so once. A batch that was not confirmed is published again as a
     whole: the broker may then have some leads twice, while the summary counts them once.
-
-    Raises:
-        ValueError: for a plan that makes no sense.
     """
-    maker = LeadMaker(
-        plan.seed, plan.run_id, duplicates=plan.duplicates, malformed=plan.malformed, vocabulary=plan.vocabulary
-    )
+    maker = plan.lead_maker()
     bursts = _bursts(plan, stop)
     started_s = said_s = monotonic()
     sent: Counter[Kind] = Counter()

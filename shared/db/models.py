@@ -201,6 +201,7 @@ class LeadKey(Base):
     kind: Mapped[str] = mapped_column(primary_key=True)
     key: Mapped[str] = mapped_column(primary_key=True)
     lead_id: Mapped[int]
+    customer_id: Mapped[int | None]
     seen_at: Mapped[datetime] = mapped_column(server_default=NOW)
 
 

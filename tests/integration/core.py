@@ -1,4 +1,4 @@
-"""A consumer with one INSERT as its effect, to try the core alone: run by tests, in this process or in one of its own."""
+"""A consumer whose effect is one INSERT: the core alone, in a test's process or in one of its own."""
 
 from __future__ import annotations
 

@@ -60,10 +60,10 @@ async def test_the_same_message_twice_has_one_effect(core: tuple[str, str]) -> N
 
 
 async def test_one_bad_message_hurts_only_itself(core: tuple[str, str]) -> None:
-    """Among 200: rejected ones go to the dead with their reason, early and buggy ones to the ladder, the rest through."""
+    """Among 200, a rejected one goes to the dead, an early and a buggy one to the ladder, the rest through."""
     database_url, amqp_url = core
     good = [f"lead{number}" for number in range(200)]
-    ids = good[:100] + ["bad1", "bug1", "early1"] + good[100:]
+    ids = [*good[:100], "bad1", "bug1", "early1", *good[100:]]
 
     async with running(database_url, amqp_url, Insert()):
         await publish(amqp_url, ids)
@@ -112,7 +112,7 @@ async def test_the_breaker_holds_when_all_fail_alike(core: tuple[str, str]) -> N
     handler = Insert(break_all)
     async with running(database_url, amqp_url, handler):
         await publish(amqp_url, ids)
-        await eventually(lambda: len(handler.batches) > 27, within=20)
+        await eventually(lambda: handler.batches.count(1) >= 12, within=20)
         assert not await drain(amqp_url, "retry.5s")
         is_broken = False
         await eventually(lambda: _all_saved(database_url, ids), within=60)

@@ -50,7 +50,7 @@ def test_whatever_is_written_is_e164_or_none(written: str, region: str) -> None:
     ("number", "expected"),
     [("+919999999999", True), ("+911234567890", True), ("+919876543210", False), ("+919999999998", False)],
 )
-def test_some_valid_numbers_are_nobodys(number: str, expected: bool) -> None:  # noqa: FBT001
+def test_some_valid_numbers_are_nobodys(number: str, expected: bool) -> None:
     """One digit for ever, or the row of digits."""
     assert contact.is_phone_placeholder(number) == expected
 
@@ -65,7 +65,7 @@ EMAILS = {
     "two addresses": ("a@b.in, c@d.in", None),
     "a name around it": ("Asha <a@b.in>", None),
     "a domain that is none": ("a@nowhere.invalid", None),
-    "a long local part": ("a" * 65 + "@b.in", None),
+    "too long": ("a" * 250 + "@b.in", None),
 }
 
 

@@ -1,0 +1,29 @@
+"""Ingest: lead.created, lead.updated → lead.accepted, lead.duplicate, lead.rejected."""
+
+from __future__ import annotations
+
+import asyncio
+
+from services.ingest.consumer import SUBSCRIPTION, StoreLeads
+from services.ingest.reference import ReferenceReader
+from shared.db.session import open_database
+from shared.messaging.loop import consume
+from shared.process import run_service
+from shared.settings import Settings
+
+
+async def serve(settings: Settings, stop: asyncio.Event) -> None:
+    """Consume until stopped."""
+    async with open_database(settings.database, application_name="leadline ingest") as database:
+        await consume(
+            service="ingest",
+            amqp_url=settings.amqp_url,
+            database=database,
+            subscription=SUBSCRIPTION,
+            handler=StoreLeads(ReferenceReader(settings.default_region, settings.tz)),
+            stop=stop,
+        )
+
+
+if __name__ == "__main__":
+    run_service("ingest", serve)

@@ -1,0 +1,302 @@
+"""Ingest's SQL: set-based, one statement a batch. Rows are written in the order of their keys, so that two replicas
+that meet wait for each other instead of deadlocking."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.ingest.intake import Lead, Names, NaturalKey, Reference
+
+#: The columns that a lead's message decides, with their types; `source` and `external_id` are ids in the table.
+COLUMNS = {
+    "source_id": "bigint",
+    "customer_id": "bigint",
+    "business_line_id": "bigint",
+    "country_id": "bigint",
+    "document_type_id": "bigint",
+    "document_number": "text",
+    "store_code": "text",
+    "store_name": "text",
+    "customer_name": "text",
+    "given_name": "text",
+    "surname": "text",
+    "mobile_number": "text",
+    "email": "text",
+    "address": "text",
+    "message": "text",
+    "customer_type": "text",
+    "stage": "smallint",
+    "is_order_placed": "boolean",
+    "created_at": "timestamptz",
+    "pickup_no": "text",
+    "pickup_date": "date",
+    "pickup_created_date": "date",
+    "run_date": "date",
+    "run_id": "text",
+    "final_source": "text",
+    "attributes": "text",
+    "flags": "text",
+    "written_at": "text",
+}
+#: Columns that travel as text, since an array of arrays or of objects cannot be unnested.
+WRITTEN = {"attributes": "CAST({0} AS jsonb)", "flags": "string_to_array({0}, ',')", "written_at": "CAST({0} AS jsonb)"}
+
+_names = ", ".join(COLUMNS)
+_values = ", ".join(WRITTEN.get(name, "{0}").format(f"new.{name}") for name in COLUMNS)
+_arrays = ", ".join(f"CAST(:{name} AS {kind}[])" for name, kind in COLUMNS.items())
+_sets = ", ".join(f"{name} = {WRITTEN.get(name, '{0}').format(f'new.{name}')}" for name in COLUMNS)
+
+INSERT_LEADS = text(f"""
+    INSERT INTO leads (lead_id, {_names})
+    SELECT new.lead_id, {_values} FROM unnest(CAST(:lead_id AS text[]), {_arrays}) AS new (lead_id, {_names})
+    ORDER BY new.lead_id
+    ON CONFLICT (lead_id) DO NOTHING
+    RETURNING lead_id, id
+""")  # noqa: S608  # names of columns, from the table above
+UPDATE_LEADS = text(f"""
+    UPDATE leads SET {_sets}, revision = leads.revision + 1, updated_at = now()
+    FROM unnest(CAST(:lead_id AS text[]), {_arrays}) AS new (lead_id, {_names})
+    WHERE leads.lead_id = new.lead_id
+""")  # noqa: S608
+MARK_WRITTEN = text("""
+    UPDATE leads SET written_at = CAST(new.written_at AS jsonb)
+    FROM unnest(CAST(:lead_ids AS text[]), CAST(:written_at AS text[])) AS new (lead_id, written_at)
+    WHERE leads.lead_id = new.lead_id
+""")
+COUNT_REPEATS = text("UPDATE leads SET repeats = repeats + 1 WHERE lead_id = ANY(CAST(:lead_ids AS text[]))")
+MARK_DUPLICATES = text("""
+    UPDATE leads SET duplicate_of = new.holder
+    FROM unnest(CAST(:ids AS bigint[]), CAST(:holders AS bigint[])) AS new (id, holder) WHERE leads.id = new.id
+""")
+LOCK_LEADS = text("""
+    SELECT 1 FROM leads WHERE lead_id = ANY(CAST(:lead_ids AS text[])) ORDER BY id FOR NO KEY UPDATE
+""")
+READ_LEADS = text("""
+    SELECT leads.*, sources.name AS source, customers.external_id
+    FROM leads JOIN sources ON sources.id = leads.source_id LEFT JOIN customers ON customers.id = leads.customer_id
+    WHERE leads.lead_id = ANY(CAST(:lead_ids AS text[]))
+""")
+_keys = "unnest(CAST(:kinds AS text[]), CAST(:keys AS text[])) AS new (kind, key)"
+#: Waits for whoever is claiming the same key; what is not returned is another's.
+CLAIM_KEYS = text("""
+    INSERT INTO lead_keys (kind, key, lead_id, customer_id, seen_at)
+    SELECT * FROM unnest(CAST(:kinds AS text[]), CAST(:keys AS text[]), CAST(:lead_ids AS bigint[]),
+                         CAST(:customer_ids AS bigint[]), CAST(:seen_at AS timestamptz[]))
+                  AS new (kind, key, lead_id, customer_id, seen_at)
+    ORDER BY kind, key
+    ON CONFLICT (kind, key) DO NOTHING
+    RETURNING kind, key
+""")
+LOCK_KEYS = text(f"""
+    SELECT 1 FROM lead_keys JOIN {_keys} USING (kind, key) ORDER BY kind, key FOR NO KEY UPDATE OF lead_keys
+""")  # noqa: S608
+READ_HOLDERS = text(f"""
+    SELECT kind, key, lead_keys.lead_id AS id, leads.lead_id, lead_keys.customer_id, lead_keys.seen_at,
+           coalesce(assignments.assignment_status_id < 4, true) AS is_open
+    FROM lead_keys JOIN {_keys} USING (kind, key) JOIN leads ON leads.id = lead_keys.lead_id
+         LEFT JOIN assignments ON assignments.lead_id = lead_keys.lead_id AND assignments.is_current
+""")  # noqa: S608
+TAKE_KEYS = text("""
+    UPDATE lead_keys SET lead_id = new.lead_id, customer_id = new.customer_id, seen_at = new.seen_at
+    FROM unnest(CAST(:kinds AS text[]), CAST(:keys AS text[]), CAST(:lead_ids AS bigint[]),
+                CAST(:customer_ids AS bigint[]), CAST(:seen_at AS timestamptz[]))
+         AS new (kind, key, lead_id, customer_id, seen_at)
+    WHERE lead_keys.kind = new.kind AND lead_keys.key = new.key
+""")
+INSERT_ASSIGNMENTS = text("""
+    INSERT INTO assignments (lead_id, assignment_status_id, reason, closed_at)
+    SELECT id, CASE WHEN is_duplicate THEN 4 ELSE 1 END, CASE WHEN is_duplicate THEN 'duplicate' END,
+           CASE WHEN is_duplicate THEN now() END
+    FROM unnest(CAST(:ids AS bigint[]), CAST(:are_duplicates AS boolean[])) AS new (id, is_duplicate)
+    ORDER BY id
+""")
+
+NEW_SOURCES = text("""
+    INSERT INTO sources (name, is_new)
+    SELECT name, true FROM unnest(CAST(:names AS text[])) AS name ORDER BY lower(name)
+    ON CONFLICT (lower(name)) DO NOTHING
+""")
+NEW_STORES = text("""
+    INSERT INTO stores (store_code, store_name, is_new)
+    SELECT store_code, store_name, true FROM unnest(CAST(:codes AS text[]), CAST(:names AS text[]))
+           AS new (store_code, store_name) ORDER BY store_code
+    ON CONFLICT (store_code) DO NOTHING
+""")
+NEW_CUSTOMERS = text("""
+    INSERT INTO customers (external_id, customer_name, mobile_number, email)
+    SELECT * FROM unnest(CAST(:external_ids AS text[]), CAST(:names AS text[]), CAST(:mobiles AS text[]),
+                         CAST(:emails AS text[])) AS new (external_id, customer_name, mobile_number, email)
+    ORDER BY external_id
+    ON CONFLICT (external_id) DO NOTHING
+""")
+CUSTOMER_IDS = text("SELECT external_id, id FROM customers WHERE external_id = ANY(CAST(:external_ids AS text[]))")
+SOURCES = text("SELECT id, name, region, zone, natural_keys, duplicate_days FROM sources")
+STORES = text("SELECT store_code FROM stores")
+REFERENCE = text("""
+    SELECT 'business_line' AS kind, id, name, NULL AS code FROM business_lines
+    UNION ALL SELECT 'document_type', id, name, NULL FROM document_types
+    UNION ALL SELECT 'country', id, name, code FROM countries
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A row of `sources`; `region` and `zone` may be the settings' business."""
+
+    id: int
+    name: str
+    region: str | None
+    zone: str | None
+    natural_keys: frozenset[str]
+    duplicate_days: int
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """The lead that holds a natural key."""
+
+    id: int
+    lead_id: str
+    customer_id: int | None
+    seen_at: datetime
+    is_open: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A new lead's claim to a natural key."""
+
+    key: NaturalKey
+    id: int
+    lead_id: str
+    customer_id: int | None
+    seen_at: datetime
+
+
+async def read_reference(connection: AsyncConnection) -> tuple[Reference, dict[str, Source], frozenset[str]]:
+    """Read what leads may point to: reference data, sources by folded name, known store codes."""
+    names: dict[str, list[tuple[int, str] | tuple[int, str, str]]] = {}
+    for kind, key, name, code in await connection.execute(REFERENCE):
+        names.setdefault(kind, []).append((key, name, code) if code else (key, name))
+    reference = Reference(
+        business_lines=Names.of(names.get("business_line", ())),
+        countries=Names.of(names.get("country", ())),
+        document_types=Names.of(names.get("document_type", ())),
+    )
+    sources = {
+        row.name.casefold(): Source(
+            row.id, row.name, row.region, row.zone, frozenset(row.natural_keys), row.duplicate_days
+        )
+        for row in await connection.execute(SOURCES)
+    }
+    return reference, sources, frozenset((await connection.execute(STORES)).scalars())
+
+
+async def add_sources(tx: AsyncConnection, names: Sequence[str]) -> dict[str, Source]:
+    """Store unknown sources as new; give all of them by folded name."""
+    await tx.execute(NEW_SOURCES, {"names": list(names)})
+    return (await read_reference(tx))[1]
+
+
+async def add_stores(tx: AsyncConnection, stores: Mapping[str, str | None]) -> None:
+    await tx.execute(NEW_STORES, {"codes": list(stores), "names": list(stores.values())})
+
+
+async def add_customers(tx: AsyncConnection, leads: Sequence[Lead]) -> dict[str, int]:
+    """Give the ids of the customers behind leads, new ones stored."""
+    first = {lead.external_id: lead for lead in reversed(leads) if lead.external_id is not None}
+    if not first:
+        return {}
+    columns = {
+        "external_ids": list(first),
+        "names": [lead.customer_name for lead in first.values()],
+        "mobiles": [lead.mobile_number for lead in first.values()],
+        "emails": [lead.email for lead in first.values()],
+    }
+    await tx.execute(NEW_CUSTOMERS, columns)
+    rows = await tx.execute(CUSTOMER_IDS, {"external_ids": list(first)})
+    return {row.external_id: row.id for row in rows}
+
+
+async def insert_leads(tx: AsyncConnection, rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """Store leads; give the ids of those that are new. The others exist."""
+    inserted = await tx.execute(INSERT_LEADS, _columns(rows))
+    return {row.lead_id: row.id for row in inserted}
+
+
+async def lock_leads(tx: AsyncConnection, lead_ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+    """Lock existing leads in order of their ids, then read them, as they are after the wait."""
+    await tx.execute(LOCK_LEADS, {"lead_ids": list(lead_ids)})
+    rows = await tx.execute(READ_LEADS, {"lead_ids": list(lead_ids)})
+    return {row["lead_id"]: dict(row) for row in rows.mappings()}
+
+
+async def update_leads(tx: AsyncConnection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write leads anew as a whole; their revision rises by one."""
+    await tx.execute(UPDATE_LEADS, _columns(rows))
+
+
+async def mark_written(tx: AsyncConnection, written_at: Mapping[str, Mapping[str, str]]) -> None:
+    """Remember who wrote what last, where nothing else of the lead has changed."""
+    values = [json.dumps(entry) for entry in written_at.values()]
+    await tx.execute(MARK_WRITTEN, {"lead_ids": list(written_at), "written_at": values})
+
+
+async def count_repeats(tx: AsyncConnection, lead_ids: Sequence[str]) -> None:
+    await tx.execute(COUNT_REPEATS, {"lead_ids": list(lead_ids)})
+
+
+async def claim_keys(
+    tx: AsyncConnection, claims: Sequence[Claim], is_kept: Callable[[Claim, Holder], bool]
+) -> dict[int, Holder]:
+    """Let new leads claim their natural keys; give the holder for each lead whose key another keeps.
+
+    Two claims of one key must not come together. `is_kept` decides whether a holder keeps its key.
+    """
+    won = {(row.kind, row.key) for row in await tx.execute(CLAIM_KEYS, _claims(claims))}
+    contested = [claim for claim in claims if (claim.key.kind, claim.key.key) not in won]
+    if not contested:
+        return {}
+    keys = {"kinds": [claim.key.kind for claim in contested], "keys": [claim.key.key for claim in contested]}
+    await tx.execute(LOCK_KEYS, keys)
+    holders = {
+        NaturalKey(row.kind, row.key): Holder(row.id, row.lead_id, row.customer_id, row.seen_at, row.is_open)
+        for row in await tx.execute(READ_HOLDERS, keys)
+    }
+    kept = {claim: holder for claim in contested if is_kept(claim, holder := holders[claim.key])}
+    await tx.execute(TAKE_KEYS, _claims([claim for claim in contested if claim not in kept]))
+    return {claim.id: holder for claim, holder in kept.items()}
+
+
+async def mark_duplicates(tx: AsyncConnection, holders: Mapping[int, int]) -> None:
+    await tx.execute(MARK_DUPLICATES, {"ids": list(holders), "holders": list(holders.values())})
+
+
+async def insert_assignments(tx: AsyncConnection, lead_ids: Mapping[int, bool]) -> None:
+    """Give each new lead its first assignment: pending; closed, where the value says that it is a duplicate."""
+    await tx.execute(INSERT_ASSIGNMENTS, {"ids": list(lead_ids), "are_duplicates": list(lead_ids.values())})
+
+
+def _claims(claims: Sequence[Claim]) -> dict[str, list[Any]]:
+    return {
+        "kinds": [claim.key.kind for claim in claims],
+        "keys": [claim.key.key for claim in claims],
+        "lead_ids": [claim.id for claim in claims],
+        "customer_ids": [claim.customer_id for claim in claims],
+        "seen_at": [claim.seen_at.astimezone(UTC) for claim in claims],
+    }
+
+
+def _columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    columns = {name: [row.get(name) for row in rows] for name in ("lead_id", *COLUMNS)}
+    columns["flags"] = [",".join(flags) if flags else None for flags in columns["flags"]]
+    for name in ("attributes", "written_at"):
+        columns[name] = [json.dumps(value) if value else None for value in columns[name]]
+    return columns
