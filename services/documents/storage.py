@@ -1,4 +1,4 @@
-"""Where sheets are kept: a name that follows from what the sheet is, and a folder in which a file is whole or not there.
+"""Where sheets are kept: names that follow from what a sheet is, in a folder where a file is whole or not there.
 
 Two different codes never share a name, on no file system: what a name cannot hold is replaced, and then a digest of the
 code is appended. Nothing here is for the event loop: call it by `asyncio.to_thread`.
@@ -19,13 +19,13 @@ from pathlib import Path, PurePosixPath
 
 FOLDER = "leads_assignment"
 _LONGEST_CODE = 48
-_DIGEST_LENGTH = 12
-#: Lower case is for digests alone, upper case and digits are for codes: some file systems do not tell them apart.
-_PLAIN = re.compile(r"[A-Z0-9][A-Z0-9-]*")
+_DIGEST_LENGTH = 16
+#: No lower case, as some file systems do not tell it from upper case; no underscore, which parts a name's codes.
+_PLAIN = re.compile(r"[A-Z0-9-]+")
 _UNSAFE = re.compile(r"[^A-Za-z0-9-]+")
-_RESERVED = re.compile(r"CON|PRN|AUX|NUL|COM[0-9]|LPT[0-9]")
 _TEMPORARY = ".leadline-part-"
 _STALE_AFTER_S = 3600
+_LATELY_S = 30 * 24 * 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +58,8 @@ def stream_suffix(rowid: int) -> str:
 
 
 def slug(code: str) -> str:
-    """The code in the letters that any file system takes, or a digest with what is left of the code before it."""
-    if _PLAIN.fullmatch(code) and len(code) <= _LONGEST_CODE and not _RESERVED.fullmatch(code):
+    """The code itself, where any file system can hold it; else what is left of it, and a digest of all of it."""
+    if _PLAIN.fullmatch(code) and len(code) <= _LONGEST_CODE:
         return code
     digest = sha256(code.encode(errors="surrogatepass")).hexdigest()[:_DIGEST_LENGTH]
     left = _UNSAFE.sub("-", code)[: _LONGEST_CODE - _DIGEST_LENGTH].strip("-")
@@ -67,7 +67,7 @@ def slug(code: str) -> str:
 
 
 class SheetStore:
-    """A folder of sheets. Safe for several processes: the same path is only ever written with the same content."""
+    """A folder of sheets. Of several processes that write the same path, the last one's file stays, whole."""
 
     def __init__(self, root: Path) -> None:
         self._root = root.resolve()
@@ -88,22 +88,27 @@ class SheetStore:
         _sync_folders(path.parent, self._root)
         return stored
 
-    def read(self, stored: StoredFile) -> bytes:
+    def read(self, relative: str, expected_sha256: str) -> bytes:
         """The content, if it is what was written.
 
         Raises:
             DamagedFileError: it is not.
             FileNotFoundError: there is none.
         """
-        content = self._resolve(stored.path).read_bytes()
-        if sha256(content).hexdigest() != stored.sha256:
-            raise DamagedFileError(f"{stored.path} does not have the SHA-256 {stored.sha256}")
+        content = self._resolve(relative).read_bytes()
+        if sha256(content).hexdigest() != expected_sha256:
+            raise DamagedFileError(f"{relative} does not have the SHA-256 {expected_sha256}")
         return content
 
     def remove_leftovers(self) -> list[Path]:
-        """Remove what writers that died more than an hour ago left half written."""
-        before = time.time() - _STALE_AFTER_S
-        return [path for path in self._root.rglob(f"{_TEMPORARY}*") if _remove_if_older(path, before)]
+        """Remove what writers that died more than an hour ago left half written, and say what it was.
+
+        Only folders that have changed of late are looked into: a store of years opens as fast as a new one.
+        """
+        now = time.time()
+        lately = [folder for folder in self._root.glob("*/*") if folder.stat().st_mtime > now - _LATELY_S]
+        leftovers = [path for folder in lately for path in folder.glob(f"{_TEMPORARY}*")]
+        return [path for path in leftovers if _remove_if_older(path, now - _STALE_AFTER_S)]
 
     def _resolve(self, relative: str) -> Path:
         parts = PurePosixPath(relative)

@@ -29,9 +29,9 @@ from services.ingest.exports import (
     read_time,
     state_columns,
 )
+from services.ingest.intake import ATTRIBUTES_MAX_BYTES, as_error
 from services.ingest.tables import ImportFileError, Row, Table, open_table
 from shared.events import LeadCreated
-from shared.messaging.envelope import BODY_MAX_BYTES
 
 __all__ = [
     "ImportFileError",
@@ -160,7 +160,7 @@ def _read_lead(row: Row, layout: Layout) -> ImportedLead | RejectedRow:
         lead_id = data["lead_id"] = _lead_id(data, row.cells, layout)
         LeadCreated.model_validate(data)
         body = to_json(data)
-        _check_body(body)
+        _check_attributes(data, body)
     except ValueError as error:
         return RejectedRow(row.line, _reason(error, row.cells), row.cells)
     return ImportedLead(row.line, lead_id, body)
@@ -227,19 +227,19 @@ def _closed_by(cells: list[str], layout: Layout) -> str | None:
     return None
 
 
-def _check_body(body: bytes) -> None:
-    if len(body) > BODY_MAX_BYTES:
-        raise ValueError(f"is too long: {len(body):,} bytes where {BODY_MAX_BYTES:,} are allowed")
+def _check_attributes(data: Mapping[str, object], body: bytes) -> None:
+    """What ingest would refuse, seen in the finished body: attributes are the only values the model does not read."""
     if rb"\u0000" in body.replace(rb"\\", b""):
-        raise ValueError("has the character NUL (U+0000)")
+        raise ValueError("must not have the character NUL (U+0000)")
+    if len(body) > ATTRIBUTES_MAX_BYTES and (size := len(to_json(data.get("attributes")))) > ATTRIBUTES_MAX_BYTES:
+        raise ValueError(f"must have at most {ATTRIBUTES_MAX_BYTES:,} bytes in columns without a field, has {size:,}")
 
 
 def _reason(error: ValueError, cells: list[str]) -> str:
     if any("\udc80" <= character <= "\udcff" for cell in cells for character in cell):
         return "has bytes that are no characters in the file's encoding"
     if isinstance(error, ValidationError):
-        problems = error.errors(include_url=False, include_input=False, include_context=False)
-        return "; ".join(f"{problem['loc'][0]}: {problem['msg']}" for problem in problems)
+        return as_error(error).reason
     return str(error)
 
 

@@ -136,7 +136,7 @@ def _not_a_table(text: str) -> str | None:
     if first in {"{", "["}:
         return "is JSON, not a table: publish it as lead.created, or save it as CSV or XLSX"
     start = text[:10_000]
-    if sum(ord(character) in _CONTROL for character in start) > len(start) // 100:
+    if sum(ord(character) in _CONTROL for character in start) > 3 + len(start) // 100:
         return "is neither text nor a workbook: export it as CSV, XLSX, XLS or ODS"
     return None
 
@@ -314,12 +314,17 @@ def _cell_text(value: object) -> str:
             return "true" if value else "false"
         case datetime() | date():
             return value.isoformat()
-        case float() if value.is_integer() and abs(value) < 1e15:
+        case float() if value.is_integer() and _is_exact(int(value)):
             return str(int(value))
         case float():
             return f"{value:.15g}"
         case _:
             return str(value)
+
+
+def _is_exact(number: int) -> bool:
+    """Excel keeps 15 digits and makes the others 0; other programs keep all up to 2**53."""
+    return abs(number) < 10**15 or (abs(number) < 2**53 and number % 10 != 0)
 
 
 # Headers

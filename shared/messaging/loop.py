@@ -92,7 +92,6 @@ class _Session:
         self._stop = stop
         self._deliveries = Deliveries()
 
-    @property
     def _is_over(self) -> bool:
         return self._stop.is_set() or self._channel.lost.is_set()
 
@@ -104,7 +103,7 @@ class _Session:
         self._processor.begin(self._settlement)
         wakes = [asyncio.create_task(self._wake_on(event)) for event in (self._stop, self._channel.lost)]
         try:
-            while not self._is_over:
+            while not self._is_over():
                 await self._carefully()
                 await self._in_full_flow()
         finally:
@@ -131,7 +130,7 @@ class _Session:
         is_fresh = False
         while not is_fresh:
             await self._arrival()
-            if self._is_over:
+            if self._is_over():
                 return
             batch = self._deliveries.take(1)
             is_fresh = batch[0].delivery.delivery_count == 0
@@ -141,13 +140,13 @@ class _Session:
 
     async def _in_full_flow(self) -> None:
         """Whole batches, until a message comes back; then finish the clean ones, and hand back the others once."""
-        if self._is_over:
+        if self._is_over():
             return
         size = self._subscription.batch_size
         await self._channel.consume(self._subscription.queue, prefetch=2 * size, on_delivery=self._receive)
         while not self._deliveries.has_returned:
             await self._arrival()
-            if self._is_over:
+            if self._is_over():
                 return
             if not self._deliveries.has_returned:
                 await self._processor.process(self._deliveries.take(size))
@@ -157,7 +156,7 @@ class _Session:
         self._deliveries.put_back(clean)
         while clean := self._deliveries.take(size):
             await self._processor.process(clean)
-            if self._is_over:
+            if self._is_over():
                 return
         await self._settlement.hand_back(arrival.delivery for arrival in returned)
 

@@ -11,7 +11,7 @@ import pytest
 
 from shared.db.models import AUDITED
 
-Connection = asyncpg.Connection[Any]
+Connection = asyncpg.Connection
 
 
 @pytest.fixture

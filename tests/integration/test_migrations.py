@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 import asyncpg
 from alembic import command
@@ -16,12 +15,13 @@ from shared.db.models import Base
 OURS = """
     SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relname NOT LIKE 'alembic_version%'
     UNION ALL SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace
-    UNION ALL SELECT typname FROM pg_type WHERE typnamespace = 'public'::regnamespace AND typname NOT LIKE '%alembic_version'
+    UNION ALL SELECT typname FROM pg_type
+    WHERE typnamespace = 'public'::regnamespace AND typname NOT LIKE '%alembic_version'
 """
 
 
 @asynccontextmanager
-async def connected(url: str) -> AsyncIterator[asyncpg.Connection[Any]]:
+async def connected(url: str) -> AsyncIterator[asyncpg.Connection]:
     connection = await asyncpg.connect(url.replace("+asyncpg", ""))
     try:
         yield connection
@@ -29,7 +29,7 @@ async def connected(url: str) -> AsyncIterator[asyncpg.Connection[Any]]:
         await connection.close()
 
 
-async def fill(connection: asyncpg.Connection[Any]) -> None:
+async def fill(connection: asyncpg.Connection) -> None:
     """Rows that point to each other in every way that a migration could stumble over."""
     await connection.execute("""
         INSERT INTO business_lines (name) VALUES ('Retail');
@@ -41,7 +41,8 @@ async def fill(connection: asyncpg.Connection[Any]) -> None:
             SELECT 'X1', sources.id, countries.id, now() FROM sources, countries WHERE code = 'IN';
         INSERT INTO assignments (lead_id, route_id, agent_id, assignment_status_id, assigned_at, lead_assignment_code)
             SELECT leads.id, routes.id, agents.id, 2, now(), 'L2501010001-0001' FROM leads, routes, agents;
-        INSERT INTO assignment_records (assignment_id, lead_id, agent_id, assignment_status_id, method, count_before, count_after)
+        INSERT INTO assignment_records
+            (assignment_id, lead_id, agent_id, assignment_status_id, method, count_before, count_after)
             SELECT id, lead_id, agent_id, 2, 'fair', 4, 5 FROM assignments;
         INSERT INTO notification_recipients (profile_id, email_address)
             SELECT id, 'store@example.com' FROM notification_profiles WHERE scope = 'store';

@@ -54,7 +54,7 @@ def test_the_same_seed_gives_the_same_bytes() -> None:
             "surname": "Gulmoharia",
             "store_code": "PNQ05",
             "country": "India",
-            "document_type": "National ID",
+            "document_type": "Driver License",
             "address": "1 Example Street, Sampleganj",
             "external_id": "SIM-7-C0000001",
         }

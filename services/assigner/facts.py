@@ -1,0 +1,125 @@
+"""What the assigner knows when it decides: leads, members, routes. Plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from enum import IntEnum
+from typing import Any
+from zoneinfo import ZoneInfo
+
+
+class Status(IntEnum):
+    """A row of `assignment_statuses`."""
+
+    PENDING = 1
+    ASSIGNED = 2
+    IN_PROGRESS = 3
+    CLOSED = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Lead:
+    """A lead and its current assignment, as read under the locks."""
+
+    id: int
+    lead_id: str
+    assignment_id: int
+    status: Status
+    route_id: int | None
+    agent_id: int | None
+    agent_code: str | None
+    reason: str | None
+    sheet_key: str | None
+    source_id: int
+    source: str
+    store_code: str | None
+    store_name: str | None
+    #: False once somebody has set the store and said that it takes no part.
+    store_takes_part: bool
+    business_line_id: int | None
+    customer_type: str | None
+    customer_name: str | None
+    mobile_number: str | None
+    address: str | None
+    final_source: str | None
+    created_at: datetime
+    pickup_date: date | None
+    pickup_created_date: date | None
+    run_date: date | None
+    is_order_placed: bool
+    is_duplicate: bool
+
+    @property
+    def lead_type(self) -> str:
+        """N for a new customer, E for an existing one (leads-assignment seed §2.6)."""
+        return "N" if (self.customer_type or "").casefold().startswith("new") else "E"
+
+    def lead_date(self, zone: ZoneInfo) -> date:
+        """The date on the sheet: the first of pickup, pickup created, run, created (that seed's §4.1.4)."""
+        return self.pickup_date or self.pickup_created_date or self.run_date or self.created_at.astimezone(zone).date()
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """An agent on a route, with counters as read. Limits that are None are no limits."""
+
+    agent_id: int
+    agent_code: str
+    agent_name: str
+    email: str | None = None
+    crm_user_id: str | None = None
+    business_line_id: int | None = None
+    is_active: bool = True
+    max_load: int | None = None
+    store_code: str | None = None
+    weight: int = 1
+    priority: int = 100
+    max_existing_per_lot: int | None = None
+    max_new_per_lot: int | None = None
+    max_daily_leads: int | None = None
+    is_enabled: bool = True
+    #: Received on this route in all, and on the day of the decision.
+    assigned_count: int = 0
+    day_count: int = 0
+    #: Received over all routes, and open now over all routes.
+    agent_count: int = 0
+    open_load: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Which leads go to which agents, and how. A match field that is None matches all."""
+
+    id: int
+    name: str
+    source_id: int | None
+    store_code: str | None
+    business_line_id: int | None
+    priority: int
+    policy: str
+    mode: str
+    zone: ZoneInfo
+    params: Mapping[str, Any] = field(default_factory=dict)
+    retry_pending: bool = True
+    version: int = 1
+    sequence: int = 0
+
+    def matches(self, lead: Lead) -> bool:
+        return (
+            self.source_id in {None, lead.source_id}
+            and self.store_code in {None, lead.store_code}
+            and self.business_line_id in {None, lead.business_line_id}
+        )
+
+    @property
+    def rank(self) -> tuple[int, int, int]:
+        """The smaller, the better: most match fields set, then priority, then id."""
+        fields = (self.source_id, self.store_code, self.business_line_id)
+        return sum(value is None for value in fields), self.priority, self.id
+
+
+def match(lead: Lead, routes: Mapping[int, Route]) -> Route | None:
+    """Give the route of a lead: the best that matches, also when nobody on it is eligible."""
+    return min((route for route in routes.values() if route.matches(lead)), key=lambda route: route.rank, default=None)
