@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from threading import Lock
 
 from alembic import command
 from alembic.config import Config
+
+# Alembic keeps what it works on in its module's globals: two of its commands in one process would take each other's.
+_one_command = Lock()
 
 
 def configuration(database_url: str) -> Config:
@@ -22,9 +26,11 @@ def upgrade(database_url: str) -> None:
     Whoever comes second waits, then finds nothing to do. It runs an event loop of its own: from async code call it
     by `asyncio.to_thread`.
     """
-    command.upgrade(configuration(database_url), "head")
+    with _one_command:
+        command.upgrade(configuration(database_url), "head")
 
 
 def downgrade(database_url: str, revision: str = "base") -> None:
     """Take the database back to `revision`; at "base" nothing of ours is left but Alembic's own empty table."""
-    command.downgrade(configuration(database_url), revision)
+    with _one_command:
+        command.downgrade(configuration(database_url), revision)

@@ -304,6 +304,8 @@ async def _prune(tx: AsyncConnection, content: Content, kind: Kind, rows: Sequen
 
 async def _used(tx: AsyncConnection, kind: Kind, ids: Sequence[Any]) -> set[Any]:
     """Those of the rows that history or other settings point to."""
+    if kind.is_kept:
+        return set(ids)
     if not ids or not kind.used_by:
         return set()
     users = union(*(select(column).where(column.in_(ids)) for column in kind.used_by))

@@ -24,13 +24,12 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails, PydanticCustomError
 
+from services.assigner.policies import CURRENT
 from services.cli import plainyaml
 
 #: In a route's members: every active agent.
 ALL: Final = "all"
 DEFAULT_PIPELINE: Final = "leads_assignment"
-#: The policies that the assigner has.
-POLICIES: Final = ("fair",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +64,8 @@ def _zone(name: str) -> str:
 
 
 def _policy(name: str) -> str:
-    if name not in POLICIES:
-        raise PydanticCustomError("policy", "must be one of: {known}", {"known": ", ".join(POLICIES)})
+    if name not in CURRENT:
+        raise PydanticCustomError("policy", "must be one of: {known}", {"known": ", ".join(CURRENT)})
     return name
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Final
 
 from sqlalchemy import Column, Table
@@ -21,7 +22,7 @@ def _columns(*names: str) -> tuple[Column[Any], ...]:
     return tuple(_TABLES[table].c[column] for table, column in (name.split(".") for name in names))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Kind:
     """One kind of entry and its table. A field stands in the column of its name unless it says otherwise below."""
 
@@ -39,6 +40,8 @@ class Kind:
     """Column → the kind whose id stands in it, and the fields that name it in the file."""
     constant: Mapping[str, object] = field(default_factory=dict)
     """What standing in the file means for a row."""
+    is_kept: bool = False
+    """Rows are never deleted: ingest remembers their ids for some seconds, and a lead may come at any time."""
     used_by: tuple[Column[Any], ...] = ()
     """Where history and other settings point to a row: then it is not deleted."""
     owns: tuple[Column[Any], ...] = ()
@@ -46,13 +49,13 @@ class Kind:
     retired: Mapping[str, object] = field(default_factory=dict)
     """What deactivates a row that cannot be deleted."""
 
-    @property
+    @cached_property
     def id_column(self) -> Column[Any]:
         """What other tables point to."""
         (column,) = self.table.primary_key.columns
         return column
 
-    @property
+    @cached_property
     def columns(self) -> dict[str, str]:
         """Field → column of the fields that stand in a column as they are."""
         named = {name for _, fields in self.references.values() for name in fields}
@@ -97,7 +100,7 @@ KINDS: Final = (
         entry=file.Source,
         is_folded=True,
         constant={"is_new": False},
-        used_by=_columns("leads.source_id", "routes.source_id"),
+        is_kept=True,
         retired={"is_new": True},
     ),
     Kind(

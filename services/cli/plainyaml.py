@@ -51,6 +51,7 @@ _TYPES: Final = (
     ("float", r"^-?[0-9]+\.[0-9]+$", "-0123456789"),
     ("merge", r"^<<$", "<"),
 )
+_LIKE_A_NUMBER: Final = re.compile(r"^[-+.]?[0-9][-+._0-9a-fA-FxXoO]*$")
 # What PostgreSQL cannot store.
 _NOT_TEXT: Final = re.compile("[\x00\ud800-\udfff]")
 
@@ -85,6 +86,12 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
+def _text(dumper: yaml.SafeDumper, data: str) -> yaml.ScalarNode:
+    """Text; what another reader could take for a number (0008 is one in YAML 1.2, and text in 1.1) is quoted."""
+    return dumper.represent_scalar("tag:yaml.org,2002:str", data, style="'" if _LIKE_A_NUMBER.match(data) else None)
+
+
+_Dumper.add_representer(str, _text)
 _Dumper.add_representer(
     Line, lambda dumper, data: dumper.represent_mapping("tag:yaml.org,2002:map", data, flow_style=True)
 )

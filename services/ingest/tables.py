@@ -69,7 +69,7 @@ class Table:
 def open_table(path: Path) -> Table:
     """Open CSV, TSV, XLSX, XLS or ODS, whatever the file is called.
 
-    Text is streamed. A workbook is loaded whole: about ten times the size of an XLSX file, 1 GB for a million rows.
+    Text is streamed. A workbook is loaded whole by calamine: about 1 KB a row of ten columns, 200 MB for 200,000 rows.
 
     Raises:
         ImportFileError: there is no such file, or it is no table.
@@ -345,6 +345,7 @@ def _count_known(cells: Iterable[str]) -> int:
 
 def _unique(names: Sequence[str]) -> list[str]:
     """Name columns without a name by their number, the second of two equal ones as such; drop empty ones at the end."""
+    names = [" ".join(name.split()) for name in names]
     width = max((number for number, name in enumerate(names, start=1) if name), default=0)
     seen: Counter[str] = Counter()
     unique = []

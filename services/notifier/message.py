@@ -127,8 +127,9 @@ def subject(facts: MailFacts) -> str:
 def one_line(value: object, limit: int = _LONGEST_NAME) -> str:
     """The value as text that stays on its line: no control, no formatting and no broken characters."""
     text = "" if value is None else str(value)[: limit * 4]
-    kept = "".join(map(_kept, text))
-    return _cut(" ".join(kept.split()), limit)
+    line = " ".join("".join(map(_kept, text)).split())
+    # Python decodes what looks like an encoded word in a header that is set, line breaks in it too.
+    return _cut(line.replace("=?", "= ?"), limit)
 
 
 def _set_boundaries(message: EmailMessage) -> None:
@@ -139,7 +140,9 @@ def _set_boundaries(message: EmailMessage) -> None:
 
 
 def _sender(sender: str) -> Address:
-    name, address = parseaddr(one_line(sender, 320))
+    if not sender.isprintable():
+        raise UnusableAddressError(f"{sender!r} has control characters")
+    name, address = parseaddr(sender)
     return _address(Recipient(address, name))
 
 

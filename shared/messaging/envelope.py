@@ -23,6 +23,7 @@ HEADER_TEXT_MAX_CHARS = 6_000
 
 ATTEMPTS = "x-attempts"
 ORIGIN_QUEUE = "x-origin-queue"
+ORIGIN_MESSAGE_ID = "x-origin-message-id"
 REASON = "x-error-reason"
 ERROR_TYPE = "x-error-type"
 TRACEBACK = "x-error-traceback"
@@ -205,6 +206,7 @@ def failed_copy(
     headers = kept | {
         ATTEMPTS: attempts,
         ORIGIN_QUEUE: queue,
+        ORIGIN_MESSAGE_ID: kept.get(ORIGIN_MESSAGE_ID, delivery.message_id or ""),
         REASON: failure.reason[:1_000],
         ERROR_TYPE: failure.error_type,
         TRACEBACK: failure.traceback[-HEADER_TEXT_MAX_CHARS:],

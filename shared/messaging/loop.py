@@ -58,7 +58,7 @@ async def consume(
                     broker.connect(amqp_url, f"{service} consuming") as connection,
                     broker.open_consumer_channel(connection) as channel,
                 ):
-                    settlement = Settlement(subscription.queue, channel, publisher, stop)
+                    settlement = Settlement(subscription.queue, channel, publisher, stop, buries=subscription.buries)
                     log.info("consumer.started", queue=subscription.queue)
                     await _Session(subscription, channel, settlement, processor, stop).run()
                     pause = 0.0
@@ -85,7 +85,8 @@ class _Session:
         stop: asyncio.Event,
     ) -> None:
         self._subscription = subscription
-        self._event_types = tuple(event.type for event in subscription.events)
+        event_types = tuple(event.type for event in subscription.events)
+        self._read = subscription.read or (lambda delivery: read(delivery, event_types))
         self._channel = channel
         self._settlement = settlement
         self._processor = processor
@@ -97,7 +98,7 @@ class _Session:
 
     def _receive(self, delivery: Delivery) -> None:
         self._settlement.delivered(delivery)
-        self._deliveries.put(read(delivery, self._event_types))
+        self._deliveries.put(self._read(delivery))
 
     async def run(self) -> None:
         self._processor.begin(self._settlement)

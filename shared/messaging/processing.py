@@ -20,7 +20,7 @@ from shared.db.session import Database
 from shared.events import Event
 from shared.messaging import failures, outbox
 from shared.messaging.deliveries import Arrival
-from shared.messaging.envelope import Failure, Invalid, Message
+from shared.messaging.envelope import Delivery, Failure, Invalid, Message
 from shared.messaging.publisher import Dispatch
 from shared.messaging.settling import Settlement
 
@@ -73,7 +73,11 @@ class Subscription:
     events: tuple[type[Event], ...]
     #: Words for an invalid message and the events that tell its sender.
     refuse: Callable[[Invalid], tuple[str, Sequence[Event]]] = field(default=lambda invalid: (invalid.reason, ()))
+    #: How a delivery is read; None: as the event that its type says.
+    read: Callable[[Delivery], Arrival] | None = None
     batch_size: int = 200
+    #: False: what fails for the last time waits on the last rung again, since it is dead already.
+    buries: bool = True
     #: Hold a batch at most this long for a dependency or a breaker, then put it back in the queue once.
     hold_s: float = 600.0
 

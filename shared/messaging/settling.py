@@ -25,8 +25,11 @@ PUBLISH_AGAIN_AFTER_S = 1.0
 class Settlement:
     """Settles the deliveries of one channel's life."""
 
-    def __init__(self, queue: str, channel: ConsumerChannel, publisher: Publisher, stop: asyncio.Event) -> None:
+    def __init__(
+        self, queue: str, channel: ConsumerChannel, publisher: Publisher, stop: asyncio.Event, *, buries: bool = True
+    ) -> None:
         self._queue = queue
+        self._buries = buries
         self._channel = channel
         self._publisher = publisher
         self._stop = stop
@@ -59,10 +62,10 @@ class Settlement:
 
     async def retry(self, delivery: Delivery, failure: Failure) -> None:
         """Send a copy to the rung of the ladder that its attempts have reached, or to the dead; then acknowledge."""
-        if delivery.attempts >= len(LADDER):
+        if self._buries and delivery.attempts >= len(LADDER):
             await self.bury(delivery, failure)
             return
-        rung = LADDER[delivery.attempts]
+        rung = LADDER[min(delivery.attempts, len(LADDER) - 1)]
         log.info("message.retry", queue=self._queue, rung=rung, error_type=failure.error_type)
         await self._replace(delivery, failure, RETRY_EXCHANGE, f"{rung}.{self._queue}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -81,9 +82,12 @@ async def test_the_migrations_give_the_models(database_url: str) -> None:
     await asyncio.to_thread(command.check, configuration(database_url))
 
 
-async def test_two_upgrades_at_once(empty_database_url: str) -> None:
-    """Both return, the tables are there once."""
+async def test_upgrades_at_once(empty_database_url: str) -> None:
+    """In two processes, and twice in this one: all return, and everything is there once."""
+    program = f"import migrations; migrations.upgrade({empty_database_url!r})"
+    others = [await asyncio.create_subprocess_exec(sys.executable, "-c", program) for _ in range(2)]
     await asyncio.gather(*(asyncio.to_thread(upgrade, empty_database_url) for _ in range(2)))
+    assert [await process.wait() for process in others] == [0, 0]
     async with connected(empty_database_url) as connection:
         assert await connection.fetchval("SELECT count(*) FROM assignment_statuses") == 4
         assert await connection.fetchval("SELECT count(*) FROM alembic_version") == 1

@@ -1,28 +1,19 @@
-"""Where sheets are kept: names that follow from what a sheet is, in a folder where a file is whole or not there.
+"""A folder of files that are whole or not there, on disk when a write returns.
 
-Two different codes never share a name, on no file system: what a name cannot hold is replaced, and then a digest of the
-code is appended. Nothing here is for the event loop: call it by `asyncio.to_thread`.
+Nothing here is for the event loop: call it by `asyncio.to_thread`.
 """
 
 from __future__ import annotations
 
 import os
-import re
 import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import date
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
 
-FOLDER = "leads_assignment"
-_LONGEST_CODE = 48
-_DIGEST_LENGTH = 16
-#: No lower case, as some file systems do not tell it from upper case; no underscore, which parts a name's codes.
-_PLAIN = re.compile(r"[A-Z0-9-]+")
-_UNSAFE = re.compile(r"[^A-Za-z0-9-]+")
 _TEMPORARY = ".leadline-part-"
 _STALE_AFTER_S = 3600
 _LATELY_S = 30 * 24 * 3600
@@ -39,31 +30,6 @@ class StoredFile:
 
 class DamagedFileError(Exception):
     """The file does not hold what was written to it."""
-
-
-def sheet_path(doc_date: date, place: str, agent_code: str, suffix: str = "") -> str:
-    """The file of a sheet, relative to the store.
-
-    Args:
-        place: the store's code, or the route's name where there is no store.
-        suffix: what tells sheets of one day, place and agent apart: the rowid of a stream's sheet, the lot of a lot's.
-    """
-    parts = [FOLDER, doc_date.isoformat(), slug(place), slug(agent_code), *([slug(suffix)] if suffix else [])]
-    return f"{FOLDER}/{doc_date.isoformat()}/{'_'.join(parts)}.pdf"
-
-
-def stream_suffix(rowid: int) -> str:
-    """The suffix of a stream's sheet."""
-    return f"{rowid:04}"
-
-
-def slug(code: str) -> str:
-    """The code itself, where any file system can hold it; else what is left of it, and a digest of all of it."""
-    if _PLAIN.fullmatch(code) and len(code) <= _LONGEST_CODE:
-        return code
-    digest = sha256(code.encode(errors="surrogatepass")).hexdigest()[:_DIGEST_LENGTH]
-    left = _UNSAFE.sub("-", code)[: _LONGEST_CODE - _DIGEST_LENGTH].strip("-")
-    return f"{left}~{digest}"
 
 
 class SheetStore:

@@ -1,0 +1,98 @@
+"""Set up the database and the broker, and verify that both are as they should be."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import aio_pika
+from aio_pika.exceptions import ChannelPreconditionFailed
+from sqlalchemy import text
+
+import migrations
+from services.cli.failures import CommandError
+from shared.db.session import Database, open_database
+from shared.messaging import broker, topology
+from shared.outage import DependencyGoneError
+from shared.settings import Settings
+
+REFERENCE = text("""
+    SELECT (SELECT count(*) FROM assignment_statuses) = 4 AS "assignment statuses",
+           (SELECT count(*) FROM countries) > 0 AS countries,
+           (SELECT count(*) FROM pipelines) > 0 AS pipelines,
+           (SELECT count(*) FROM notification_profiles) > 0 AS "notification profiles",
+           to_regclass('auto_assign_history') IS NOT NULL AS "view auto_assign_history",
+           to_regclass('current_assignments') IS NOT NULL AS "view current_assignments"
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing looked at."""
+
+    what: str
+    is_well: bool
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """All that was looked at."""
+
+    is_well: bool
+    checks: Sequence[Check]
+
+
+def set_up(settings: Settings) -> None:
+    """Migrate the database to the newest revision, and declare the topology. Idempotent, safe when two run at once."""
+    asyncio.run(_reachable(settings))
+    migrations.upgrade(settings.database)
+    asyncio.run(_declare(settings.amqp_url))
+
+
+async def verify(settings: Settings) -> Verification:
+    """Look at database and broker; change nothing."""
+    async with open_database(settings.database, application_name="leadline verify") as database:
+        checks = [*await _database_checks(database), await _topology_check(settings.amqp_url)]
+    return Verification(all(check.is_well for check in checks), checks)
+
+
+async def _reachable(settings: Settings) -> None:
+    async with open_database(settings.database, application_name="leadline setup") as database:
+        try:
+            await database.probe()
+        except (DependencyGoneError, OSError) as error:
+            raise CommandError(f"PostgreSQL does not answer, see LEADLINE_DATABASE_URL: {error}") from error
+
+
+async def _declare(amqp_url: str) -> None:
+    try:
+        async with broker.connect(amqp_url, "leadline setup") as connection, connection.channel() as channel:
+            await topology.declare(channel)
+    except ChannelPreconditionFailed as error:
+        raise CommandError(f"a queue or exchange exists with other arguments: {error}; delete it when empty") from error
+    except (ValueError, *broker.BROKER_ERRORS) as error:
+        raise CommandError(f"RabbitMQ does not answer, see LEADLINE_AMQP_URL: {error}") from error
+
+
+async def _database_checks(database: Database) -> list[Check]:
+    try:
+        async with database.reading() as connection:
+            revision = (await connection.execute(text("SELECT version_num FROM alembic_version"))).scalar()
+            found = (await connection.execute(REFERENCE)).mappings().one()
+    except Exception as error:  # whatever it is, it is what is wrong
+        return [Check("database", is_well=False, detail=f"{str(error).splitlines()[0]}; run `leadline setup`")]
+    return [
+        Check("migrations", is_well=True, detail=f"at {revision}"),
+        *(Check(name, is_well=bool(is_well)) for name, is_well in found.items()),
+    ]
+
+
+async def _topology_check(amqp_url: str) -> Check:
+    try:
+        async with broker.connect(amqp_url, "leadline verify") as connection, connection.channel() as channel:
+            await topology.check(channel)
+    except (ValueError, aio_pika.exceptions.AMQPError, *broker.BROKER_ERRORS) as error:
+        return Check("topology", is_well=False, detail=f"{error}; run `leadline setup`")
+    return Check("topology", is_well=True, detail="4 exchanges, 11 queues")

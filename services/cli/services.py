@@ -1,0 +1,82 @@
+"""Running services from the command line: one until stopped, or all until there is nothing left to do."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import text
+
+from services.cli.failures import CommandError
+from shared.db.session import Database, open_database
+from shared.messaging import broker, topology
+from shared.process import Serve
+from shared.settings import Settings
+
+#: The services that consume, in the order of a lead's way, and their queue.
+QUEUES = {
+    "ingest": "ingest",
+    "assigner": "assigner",
+    "documents": "documents",
+    "notifier": "notifier",
+    "deadletters": topology.DEAD_QUEUE,
+}
+NAMES = (*QUEUES, "scheduler", "simulator")
+QUIET_ROUNDS = 2
+ROUND_S = 1.0
+OUTBOX = text("SELECT count(*) FROM outbox")
+
+
+@dataclass(frozen=True, slots=True)
+class Worked:
+    """What is left after all queues were empty: messages that wait on the retry ladder, by rung."""
+
+    waiting_for_retry: Mapping[str, int]
+
+
+def serve_of(name: str) -> Serve:
+    """Give a service's coroutine. CommandError for a name that is none."""
+    if name not in NAMES:
+        raise CommandError(f"there is no service {name!r}; there are {', '.join(NAMES)}")
+    serve: Serve = importlib.import_module(f"services.{name}.__main__").serve
+    return serve
+
+
+async def work_once(settings: Settings, names: Sequence[str]) -> Worked:
+    """Run consumers until their queues have been empty twice, a second apart, and the outbox too."""
+    for name in names:
+        if name not in QUEUES:
+            raise CommandError(f"{name!r} consumes no queue; `--once` goes with {', '.join(QUEUES)}")
+    async with open_database(settings.database, application_name="leadline worker") as database:
+        while await _left(settings, database, names):
+            await _run_until_quiet(settings, database, names)
+    return Worked({f"retry.{rung}": depth for rung in topology.LADDER if (depth := await _depth(settings, rung))})
+
+
+async def _run_until_quiet(settings: Settings, database: Database, names: Sequence[str]) -> None:
+    stop = asyncio.Event()
+    serving = [asyncio.ensure_future(serve_of(name)(settings, stop)) for name in names]
+    try:
+        quiet = 0
+        while quiet < QUIET_ROUNDS and not any(task.done() for task in serving):
+            done, _ = await asyncio.wait(serving, timeout=ROUND_S)
+            quiet = 0 if done or await _left(settings, database, names) else quiet + 1
+    finally:
+        stop.set()
+        await asyncio.gather(*serving)
+
+
+async def _left(settings: Settings, database: Database, names: Sequence[str]) -> int:
+    """Count what is ready in the queues and unsent in the outbox."""
+    async with broker.connect(settings.amqp_url, "leadline worker") as connection:
+        ready = [await broker.queue_depth(connection, QUEUES[name]) for name in names]
+    async with database.reading() as connection:
+        unsent = (await connection.execute(OUTBOX)).scalar_one()
+    return sum(ready) + int(unsent)
+
+
+async def _depth(settings: Settings, rung: str) -> int:
+    async with broker.connect(settings.amqp_url, "leadline worker") as connection:
+        return await broker.queue_depth(connection, f"retry.{rung}")

@@ -1,0 +1,155 @@
+"""Documents' SQL: what a sheet says, and the row that makes it one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from itertools import groupby
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.documents.sheet import SheetFacts, SheetRow
+
+PIPELINE = "leads_assignment"
+
+SHEETS = text("""
+    SELECT assignments.sheet_key, assignments.page_group_code, assignments.lead_assignment_code, assignments.rowid,
+           assignments.lead_date, assignments.lead_type, assignments.mobile_number, assignments.cx_name,
+           assignments.address, assignments.store_code, assignments.lot_id, leads.lead_id,
+           agents.id AS agent_id, agents.agent_code, agents.agent_name, routes.id AS route_id, routes.name AS route,
+           routes.sheets, page_groups.day
+    FROM assignments JOIN leads ON leads.id = assignments.lead_id JOIN agents ON agents.id = assignments.agent_id
+         JOIN routes ON routes.id = assignments.route_id JOIN page_groups USING (page_group_code)
+    WHERE assignments.sheet_key = ANY(CAST(:keys AS text[]))
+      AND assignments.is_current AND assignments.assignment_status_id IN (2, 3, 4)
+    ORDER BY assignments.sheet_key, assignments.rowid
+""")
+EXISTING = text("SELECT sheet_key FROM documents WHERE sheet_key = ANY(CAST(:keys AS text[]))")
+#: A sheet of whose assignments none is held by its agent any more is stored as void: nobody is to get it.
+ADD = text("""
+    INSERT INTO documents (sheet_key, doc_type, doc_subtype, doc_date, reference_name_1, reference_id_1,
+                           reference_name_2, reference_id_2, reference_name_3, reference_id_3, mime_type,
+                           storage_backend, file_path, sha256, size, status, lot_id, agent_id, route_id, lead_ids,
+                           created_by)
+    SELECT new.sheet_key, 'leads_assignment', 'per_store_agent_pdf', new.doc_date, 'pipeline', :pipeline,
+           'store_code', new.place, 'agent_code', new.agent_code, 'application/pdf', 'fs', new.file_path, new.sha256,
+           new.size, CASE WHEN live.sheet_key IS NULL THEN 'void' ELSE 'ok' END, new.lot_id, new.agent_id,
+           new.route_id, string_to_array(new.lead_ids, E'\\n'), 'leads_assignment_pipeline'
+    FROM unnest(CAST(:sheet_keys AS text[]), CAST(:doc_dates AS date[]), CAST(:places AS text[]),
+                CAST(:agent_codes AS text[]), CAST(:file_paths AS text[]), CAST(:sha256s AS text[]),
+                CAST(:sizes AS bigint[]), CAST(:lot_ids AS bigint[]), CAST(:agent_ids AS bigint[]),
+                CAST(:route_ids AS bigint[]), CAST(:lead_ids AS text[]))
+         AS new (sheet_key, doc_date, place, agent_code, file_path, sha256, size, lot_id, agent_id, route_id, lead_ids)
+         LEFT JOIN (
+             SELECT DISTINCT sheet_key FROM assignments
+             WHERE sheet_key = ANY(CAST(:sheet_keys AS text[])) AND is_current AND assignment_status_id IN (2, 3)
+         ) AS live USING (sheet_key)
+    ORDER BY new.sheet_key
+    ON CONFLICT (sheet_key) DO NOTHING
+    RETURNING id, sheet_key, status
+""")
+SUPERSEDE = text("""
+    UPDATE documents SET status = 'superseded'
+    WHERE sheet_key = ANY(CAST(:keys AS text[])) AND status = 'ok' AND NOT EXISTS (
+        SELECT 1 FROM assignments
+        WHERE assignments.sheet_key = documents.sheet_key AND is_current AND assignment_status_id IN (2, 3, 4)
+    )
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """A sheet to be made: what it says, and whose it is. `place` is the store, or the route for a lead without one."""
+
+    facts: SheetFacts
+    day: date
+    place: str
+    store_code: str | None
+    agent_id: int
+    agent_code: str
+    route_id: int
+    lot_id: int | None
+    lead_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A sheet on disk."""
+
+    sheet: Sheet
+    file_path: str
+    sha256: str
+    size: int
+
+
+async def sheets_to_make(connection: AsyncConnection, keys: Sequence[str]) -> list[Sheet]:
+    """Give the sheets of these keys that have no document yet, as their assignments stand now.
+
+    A route whose leads get no sheets has none; nor has a key none of whose assignments stands any more.
+    """
+    existing = set((await connection.execute(EXISTING, {"keys": list(keys)})).scalars())
+    rows = (await connection.execute(SHEETS, {"keys": [key for key in keys if key not in existing]})).mappings()
+    groups = groupby((dict(row) for row in rows if row["sheets"]), key=lambda row: row["sheet_key"])
+    return [_sheet(list(group)) for _, group in groups]
+
+
+def _sheet(rows: Sequence[Mapping[str, Any]]) -> Sheet:
+    first = rows[0]
+    facts = SheetFacts(
+        sheet_key=first["sheet_key"],
+        page_group_code=first["page_group_code"],
+        agent_code=first["agent_code"],
+        agent_name=first["agent_name"],
+        batch_date=first["day"],
+        rows=tuple(
+            SheetRow(
+                row["lead_assignment_code"],
+                row["rowid"],
+                row["lead_date"],
+                row["lead_type"],
+                row["mobile_number"],
+                row["cx_name"],
+                row["address"],
+            )
+            for row in rows
+        ),
+    )
+    return Sheet(
+        facts=facts,
+        day=first["day"],
+        place=first["store_code"] or first["route"],
+        store_code=first["store_code"],
+        agent_id=first["agent_id"],
+        agent_code=first["agent_code"],
+        route_id=first["route_id"],
+        lot_id=first["lot_id"],
+        lead_ids=tuple(row["lead_id"] for row in rows),
+    )
+
+
+async def add_documents(tx: AsyncConnection, kept: Sequence[Kept]) -> dict[str, int]:
+    """Store sheets, void where nobody holds their leads any more; give the ids of those that are new and stand."""
+    sheets = [each.sheet for each in kept]
+    values = {
+        "pipeline": PIPELINE,
+        "sheet_keys": [sheet.facts.sheet_key for sheet in sheets],
+        "doc_dates": [sheet.day for sheet in sheets],
+        "places": [sheet.place for sheet in sheets],
+        "agent_codes": [sheet.agent_code for sheet in sheets],
+        "file_paths": [each.file_path for each in kept],
+        "sha256s": [each.sha256 for each in kept],
+        "sizes": [each.size for each in kept],
+        "lot_ids": [sheet.lot_id for sheet in sheets],
+        "agent_ids": [sheet.agent_id for sheet in sheets],
+        "route_ids": [sheet.route_id for sheet in sheets],
+        "lead_ids": ["\n".join(sheet.lead_ids) for sheet in sheets],
+    }
+    return {row.sheet_key: row.id for row in await tx.execute(ADD, values) if row.status == "ok"}
+
+
+async def supersede(tx: AsyncConnection, keys: Sequence[str]) -> None:
+    """Mark sheets whose last assignment is ended."""
+    await tx.execute(SUPERSEDE, {"keys": list(keys)})

@@ -1,0 +1,160 @@
+"""Notifier's SQL: what to mail to whom, the claim, and what became of it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.notifier.message import MailedLead, Recipient
+from shared.db.session import Database
+
+#: A send may take its time; its claim must not end before.
+CLAIM_DEADLINE_S = 180
+#: The first half of the two-part key of our advisory locks: notifications.
+LOCK_CLASS = 4_270_001
+
+CLAIM = text("SELECT pg_advisory_lock(:lock_class, CAST(:document_id % 2147483648 AS integer))")
+RELEASE = text("SELECT pg_advisory_unlock(:lock_class, CAST(:document_id % 2147483648 AS integer))")
+SHEET = text("""
+    SELECT documents.id, documents.sheet_key, documents.doc_date, documents.file_path, documents.sha256,
+           documents.status, agents.agent_code, agents.agent_name, agents.email, routes.name AS route, routes.zone,
+           documents.reference_id_2 AS place, routes.pipeline,
+           EXISTS (
+               SELECT 1 FROM assignments WHERE assignments.sheet_key = documents.sheet_key AND is_current
+                  AND assignment_status_id IN (2, 3)
+           ) AS is_held
+    FROM documents JOIN agents ON agents.id = documents.agent_id JOIN routes ON routes.id = documents.route_id
+    WHERE documents.id = :document_id
+""")
+LEADS = text("""
+    SELECT lead_assignment_code, cx_name, mobile_number, page_group_code, store_code FROM assignments
+    WHERE sheet_key = :sheet_key AND is_current ORDER BY rowid
+""")
+PROFILES = text("""
+    SELECT notification_profiles.id, notification_profiles.code
+    FROM notification_profiles JOIN pipelines ON pipelines.id = notification_profiles.pipeline_id
+    WHERE pipelines.code = :pipeline AND notification_profiles.is_active
+      AND notification_profiles.env IN ('any', :env) AND notification_profiles.scope = 'agent'
+    ORDER BY notification_profiles.id
+""")
+SETTLED = text("""
+    SELECT email_address FROM notification_deliveries
+    JOIN notifications ON notifications.id = notification_deliveries.notification_id
+    WHERE notifications.document_id = :document_id AND notifications.profile_id = :profile_id
+      AND notification_deliveries.status IN ('sent', 'refused')
+""")
+ADD_NOTIFICATION = text("""
+    INSERT INTO notifications (profile_id, document_id, message_id, status, reason, sent_at)
+    VALUES (:profile_id, :document_id, :message_id, CAST(:status AS text), :reason,
+            CASE WHEN :status IN ('sent', 'partial') THEN now() END)
+    ON CONFLICT (document_id, profile_id) DO UPDATE
+    SET status = excluded.status, reason = excluded.reason, sent_at = coalesce(notifications.sent_at, excluded.sent_at)
+    RETURNING id
+""")
+ADD_DELIVERIES = text("""
+    INSERT INTO notification_deliveries (notification_id, email_address, send_as, status, answer)
+    SELECT :notification_id, address, send_as, status, answer
+    FROM unnest(CAST(:addresses AS text[]), CAST(:send_as AS text[]), CAST(:statuses AS text[]),
+                CAST(:answers AS text[])) AS new (address, send_as, status, answer)
+    ON CONFLICT (notification_id, email_address) DO UPDATE
+    SET status = excluded.status, answer = excluded.answer, updated_at = now()
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """A document to be mailed, as it stands."""
+
+    id: int
+    sheet_key: str
+    doc_date: date
+    file_path: str
+    sha256: str
+    status: str
+    agent_code: str
+    agent_name: str
+    email: str | None
+    route: str
+    zone: str
+    place: str
+    pipeline: str
+    #: Its agent holds at least one of its leads.
+    is_held: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """The leads on a sheet."""
+
+    leads: tuple[MailedLead, ...]
+    page_group_code: str | None
+    store_code: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What the server said about one recipient: `sent`, `deferred` or `refused`."""
+
+    recipient: Recipient
+    status: str
+    answer: str
+
+
+@asynccontextmanager
+async def claimed(database: Database, document_id: int) -> AsyncIterator[AsyncConnection]:
+    """Hold the session advisory lock of a document's mails. It dies with its process; nobody takes it over."""
+    key = {"lock_class": LOCK_CLASS, "document_id": document_id}
+    async with database.reading(deadline_s=CLAIM_DEADLINE_S) as connection:
+        await connection.execute(CLAIM, key)
+        try:
+            yield connection
+        finally:
+            if not connection.invalidated:
+                await connection.execute(RELEASE, key)
+
+
+async def read_sheet(connection: AsyncConnection, document_id: int) -> Sheet | None:
+    row = (await connection.execute(SHEET, {"document_id": document_id})).mappings().one_or_none()
+    return Sheet(**row) if row is not None else None
+
+
+async def read_contents(connection: AsyncConnection, sheet_key: str) -> Contents:
+    rows = (await connection.execute(LEADS, {"sheet_key": sheet_key})).all()
+    leads = tuple(MailedLead(row.lead_assignment_code, row.cx_name, row.mobile_number) for row in rows)
+    first: Any = rows[0] if rows else None
+    return Contents(leads, first.page_group_code if first else None, first.store_code if first else None)
+
+
+async def profiles(connection: AsyncConnection, pipeline: str, env: str) -> list[tuple[int, str]]:
+    """Give id and code of the active profiles that mail a sheet to its agent."""
+    rows = await connection.execute(PROFILES, {"pipeline": pipeline, "env": env})
+    return [(row.id, row.code) for row in rows]
+
+
+async def settled(connection: AsyncConnection, document_id: int, profile_id: int) -> frozenset[str]:
+    """Give the addresses that have the mail or never will."""
+    rows = await connection.execute(SETTLED, {"document_id": document_id, "profile_id": profile_id})
+    return frozenset(rows.scalars())
+
+
+async def add_notification(tx: AsyncConnection, values: Mapping[str, Any], deliveries: Sequence[Delivery]) -> int:
+    """Store what became of a mail (`profile_id`, `document_id`, `message_id`, `status`, `reason`) and per recipient."""
+    notification_id = (await tx.execute(ADD_NOTIFICATION, values)).scalar_one()
+    if deliveries:
+        await tx.execute(
+            ADD_DELIVERIES,
+            {
+                "notification_id": notification_id,
+                "addresses": [each.recipient.address for each in deliveries],
+                "send_as": [each.recipient.send_as.value for each in deliveries],
+                "statuses": [each.status for each in deliveries],
+                "answers": [each.answer for each in deliveries],
+            },
+        )
+    return notification_id  # type: ignore[no-any-return]
