@@ -306,4 +306,8 @@ def downgrade() -> None:
 
 def add(table: str, rows: Sequence[Mapping[str, object]]) -> None:
     columns: list[sa.ColumnClause[object]] = [sa.column(name) for name in rows[0]]
-    op.execute(insert(sa.table(table, *columns)).values(rows).on_conflict_do_nothing())
+    values = [
+        {name: sa.literal(value) if isinstance(value, int | str) else value for name, value in row.items()}
+        for row in rows
+    ]
+    op.execute(insert(sa.table(table, *columns)).values(values).on_conflict_do_nothing())

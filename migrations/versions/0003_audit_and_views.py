@@ -40,15 +40,16 @@ END $$
 """
 
 # Arguments: the key column, and a column whose change alone is not recorded. A changed key leaves two rows, one with the
-# old value and one with the new.
+# old value and one with the new. OFFSET 0 keeps the planner from inlining `value`: each row is converted once, not five
+# times (14 ms became 8.5 for 200 leads).
 UPDATED = """
 CREATE FUNCTION audit_updated() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     INSERT INTO audit_logs (table_name, action, old_value, new_value, actor, ip_address)
     SELECT TG_TABLE_NAME, TG_OP, o.value, n.value,
            nullif(current_setting('leadline.actor', true), ''), host(inet_client_addr())
-      FROM (SELECT to_jsonb(old_rows) AS value FROM old_rows) AS o
-      FULL JOIN (SELECT to_jsonb(new_rows) AS value FROM new_rows) AS n ON n.value ->> TG_ARGV[0] = o.value ->> TG_ARGV[0]
+      FROM (SELECT to_jsonb(old_rows) AS value FROM old_rows OFFSET 0) AS o
+      FULL JOIN (SELECT to_jsonb(new_rows) AS value FROM new_rows OFFSET 0) AS n ON n.value ->> TG_ARGV[0] = o.value ->> TG_ARGV[0]
      WHERE o.value - TG_ARGV[1] IS DISTINCT FROM n.value - TG_ARGV[1];
     RETURN NULL;
 END $$

@@ -6,7 +6,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from services.cli.configfile import Agent, Problem
+from services.cli.configfile import Agent
+from services.cli.configproblems import Problem
 
 CODE_LENGTH = 4
 _DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"

@@ -19,8 +19,10 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.cli.configcheck import Checked, check
-from services.cli.configfile import ConfigError, ConfigFile, Problem, read, write
+from services.cli.configfile import ConfigFile, read, write
+from services.cli.configproblems import ConfigError, Problem
 from services.cli.configrows import KIND, KINDS, MATCH, Content, Difference, Kind, Row, Wanted, compare, wanted
+from services.cli.routeversions import keep_versions, make_counters
 from shared.db.session import Database, open_database
 from shared.events import AssignmentRequested
 from shared.messaging import outbox
@@ -38,51 +40,6 @@ _ATTEMPTS = 5
 ONE_AT_A_TIME = text("SELECT pg_advisory_xact_lock(hashtext('leadline config apply'))")
 LOCK_ROUTES = text("SELECT id FROM routes ORDER BY id FOR NO KEY UPDATE")
 SET_ACTOR = text("SELECT set_config('leadline.actor', :actor, true)")
-MAKE_COUNTERS = (
-    text("INSERT INTO agent_counters (agent_id) SELECT id FROM agents ORDER BY id ON CONFLICT DO NOTHING"),
-    text("""
-        INSERT INTO member_counters (route_id, agent_id)
-        SELECT DISTINCT route_id, agent_id FROM route_members ON CONFLICT DO NOTHING
-    """),
-)
-#: Keeps every route that is not as its last version says, whatever changed it; a new route has its first version.
-KEEP_VERSIONS = text("""
-    WITH now AS (
-        SELECT routes.id, jsonb_build_object(
-            'name', routes.name, 'source', sources.name, 'store_code', routes.store_code,
-            'business_line', business_lines.name, 'priority', routes.priority, 'policy', routes.policy,
-            'params', routes.params, 'mode', routes.mode, 'zone', routes.zone, 'pipeline', routes.pipeline,
-            'sheets', routes.sheets, 'retry_pending', routes.retry_pending, 'is_enabled', routes.is_enabled,
-            'members', coalesce((
-                SELECT jsonb_agg(jsonb_build_object(
-                    'agent_id', agents.id, 'agent_code', agents.agent_code, 'agent_name', agents.agent_name,
-                    'email', agents.email, 'crm_user_id', agents.crm_user_id, 'is_active', agents.is_active,
-                    'max_load', agents.max_load, 'business_line_id', agents.business_line_id,
-                    'store_code', members.store_code, 'weight', members.weight, 'priority', members.priority,
-                    'max_existing_per_lot', members.max_existing_per_lot, 'max_new_per_lot', members.max_new_per_lot,
-                    'max_daily_leads', members.max_daily_leads, 'is_enabled', members.is_enabled
-                ) ORDER BY agents.id, members.store_code NULLS FIRST)
-                FROM route_members AS members JOIN agents ON agents.id = members.agent_id
-                WHERE members.route_id = routes.id
-            ), '[]')
-        ) AS content
-        FROM routes
-        LEFT JOIN sources ON sources.id = routes.source_id
-        LEFT JOIN business_lines ON business_lines.id = routes.business_line_id
-    ), last AS (
-        SELECT DISTINCT ON (route_id) route_id, content FROM route_versions ORDER BY route_id, version DESC
-    ), raised AS (
-        UPDATE routes
-        SET sequence = sequence + 1, version = version + CASE WHEN last.route_id IS NULL THEN 0 ELSE 1 END
-        FROM now LEFT JOIN last ON last.route_id = now.id
-        WHERE routes.id = now.id AND last.content IS DISTINCT FROM now.content
-        RETURNING routes.id, routes.name, routes.version, routes.sequence, now.content
-    ), kept AS (
-        INSERT INTO route_versions (route_id, version, sequence, content)
-        SELECT id, version, sequence, content FROM raised
-    )
-    SELECT name FROM raised ORDER BY id
-""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,9 +166,8 @@ async def apply_in(
             changes[kind.name] = replace(
                 changes[kind.name], removed=pruned.removed, deactivated=pruned.deactivated, kept=pruned.kept
             )
-    routes = tuple((await tx.execute(KEEP_VERSIONS)).scalars())
-    for statement in MAKE_COUNTERS:
-        await tx.execute(statement)
+    routes = await keep_versions(tx)
+    await make_counters(tx)
     wakes = [*routes, None] if is_rematch else [*routes]
     await outbox.add(tx, SERVICE, [AssignmentRequested(route=route, requested_by=SERVICE) for route in wakes])
     return ConfigChange({name: change for name, change in changes.items() if change != KindChange()}, routes)

@@ -11,7 +11,8 @@ from difflib import get_close_matches
 from typing import Final
 
 from services.cli.agentcodes import People, Person, identify, people_after
-from services.cli.configfile import ALL, Agent, ConfigFile, Entry, Member, Problem
+from services.cli.configfile import ALL, Agent, ConfigFile, Entry, Member
+from services.cli.configproblems import Problem
 from services.cli.configrows import KIND, KINDS, Content, Key
 
 _NAMED_BY: Final = {

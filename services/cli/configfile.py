@@ -7,7 +7,6 @@ is a field that an entry does not name.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Final, Literal, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -22,33 +21,17 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
-from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic_core import PydanticCustomError
 
 from services.assigner.policies import CURRENT
 from services.cli import plainyaml
+from services.cli.configproblems import ConfigError, Problem, explained, known
+
+__all__ = ["ALL", "ConfigError", "ConfigFile", "Problem", "read", "write"]
 
 #: In a route's members: every active agent.
 ALL: Final = "all"
 DEFAULT_PIPELINE: Final = "leads_assignment"
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """One thing that is wrong in the file: where (`routes[2].members[0].agent`), what, and what to do."""
-
-    path: str
-    text: str
-
-    def __str__(self) -> str:
-        return f"{self.path}: {self.text}" if self.path else self.text
-
-
-class ConfigError(ValueError):
-    """The configuration cannot be applied, and nothing of it is. Its text has one line for each problem."""
-
-    def __init__(self, file: str, problems: Sequence[Problem]) -> None:
-        super().__init__("\n".join(f"{file}: {problem}" for problem in problems))
-        self.problems = tuple(problems)
 
 
 def _number_as_text(value: object) -> object:
@@ -236,7 +219,8 @@ class ConfigFile(BaseModel):
     document_types: list[DocumentType] | None = None
 
 
-_ENTRIES: Final[dict[str, type[BaseModel]]] = {
+_MODELS: Final[dict[str, type[BaseModel]]] = {
+    "": ConfigFile,
     "business_lines": BusinessLine,
     "sources": Source,
     "stores": Store,
@@ -260,11 +244,11 @@ def read(text: str, *, file: str) -> ConfigFile:
     except plainyaml.YamlError as error:
         raise ConfigError(file, [Problem(error.place, error.problem)]) from None
     if not isinstance(content, dict):
-        raise ConfigError(file, [Problem("", f"must have sections such as agents: and routes:{_known(ConfigFile)}")])
+        raise ConfigError(file, [Problem("", f"must have sections such as agents: and routes:{known(ConfigFile)}")])
     try:
         config = ConfigFile.model_validate(content)
     except ValidationError as error:
-        raise ConfigError(file, [_explained(details) for details in error.errors()]) from None
+        raise ConfigError(file, [explained(details, _MODELS) for details in error.errors()]) from None
     if problems := list(_repeated(config)):
         raise ConfigError(file, problems)
     return config
@@ -302,50 +286,6 @@ def _same(section: str, entries: Sequence[E] | None, key: Callable[[E], Hashable
     for index, entry in enumerate(entries or ()):
         if (earlier := first.setdefault(key(entry), index)) != index:
             yield Problem(f"{section}[{index}]", f"is there already, as {section}[{earlier}]: remove one of them")
-
-
-def _explained(error: ErrorDetails) -> Problem:
-    where = error["loc"]
-    return Problem(_path(where), _in_words(error, _entry_at(where)))
-
-
-def _path(where: Sequence[str | int]) -> str:
-    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in where).lstrip(".")
-
-
-def _entry_at(where: Sequence[str | int]) -> type[BaseModel]:
-    """The model in which the last step of a path stands."""
-    sections = (_ENTRIES[step] for step in reversed(where[:-1]) if isinstance(step, str) and step in _ENTRIES)
-    return next(sections, ConfigFile)
-
-
-def _in_words(error: ErrorDetails, model: type[BaseModel]) -> str:
-    match error["type"]:
-        case "missing":
-            return "is missing"
-        case "extra_forbidden":
-            return f"is not known here{_known(model)}"
-        case "model_type" | "model_attributes_type" | "dict_type":
-            return "must have fields, as in {name: …}"
-        case "list_type":
-            return "must be a list"
-        case "string_pattern_mismatch":
-            return f"{_PATTERNS[error['ctx']['pattern']]}, not {error['input']!r}"
-        case _:
-            message = error["msg"].replace("Input should be", "must be").replace("String should", "must")
-            return f"{message}, not {error['input']!r}"
-
-
-_PATTERNS: Final = {
-    r"^[0-9A-Z]{4}$": "must be four digits or capital letters",
-    r"^[^@\s]+@[^@\s]+$": "must be an e-mail address",
-    r"^[A-Z]{2}$": "must be a country's two capital letters",
-    r"^[A-Z]{2,3}$": "must be two or three capital letters",
-}
-
-
-def _known(model: type[BaseModel]) -> str:
-    return f" (known: {', '.join(model.model_fields)})"
 
 
 def _compact(entry: dict[str, Any]) -> object:

@@ -14,8 +14,8 @@ from pydantic_core import from_json
 from shared.messaging import envelope
 from shared.messaging.envelope import Delivery
 
-#: Ids, numbers and quoted values: what differs between messages that failed for one cause.
-VARIABLE = re.compile(r"'[^']*'|\"[^\"]*\"|\b[0-9a-f]{8,}\b|\d+")
+#: What differs between messages that failed for one cause: whatever is quoted or looks like JSON, ids, numbers.
+VARIABLE = re.compile(r"'.*'|\".*\"|[\[{'\"].*|\b[0-9a-f]{8,}\b|\d+", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,8 @@ from sqlalchemy import text
 from migrations import upgrade
 from services.cli import config
 from services.cli.config import ConfigChange, KindChange, apply_config, export_config
-from services.cli.configfile import ConfigError, read, write
+from services.cli.configfile import read, write
+from services.cli.configproblems import ConfigError
 from shared.db.session import Database, open_database
 
 FULL = """

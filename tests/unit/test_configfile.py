@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from services.cli import plainyaml
-from services.cli.configfile import ConfigError, ConfigFile, read, write
+from services.cli.configfile import ConfigFile, read, write
+from services.cli.configproblems import ConfigError
 
 
 def problems(text: str) -> list[str]:

@@ -6,12 +6,14 @@ import signal
 import subprocess
 import sys
 from types import FrameType
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
+from services.cli import output
 from services.cli.local import checks, stack
-from services.cli.local.failures import LocalError, MissingError
+from services.cli.local import demo as demonstration
+from services.cli.local.failures import LocalError
 from services.cli.local.nodes import ROOT, STATE, TEST_STATE, stop_unused
 
 app = typer.Typer(
@@ -39,9 +41,16 @@ def down() -> None:
 
 
 @app.command()
-def demo() -> None:
-    """Do the main job for real, with synthetic leads."""
-    raise MissingError("the demo is not written yet")
+def demo(
+    leads: Annotated[int, typer.Option(min=1, help="How many messages to send.")] = demonstration.LEADS,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+) -> None:
+    """Do the main job for real, with synthetic leads; the stack is left running."""
+    summary, statistics = demonstration.demo(leads, is_quiet=as_json)
+    if as_json:
+        output.show(summary, as_json=True)
+    else:
+        demonstration.show(summary, statistics)
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
