@@ -1,12 +1,12 @@
 """The contract on the wire: one pydantic model an event, its type the routing key on the exchange `leads`.
 
-Every event of ours carries `event_id`, made once with its outbox row and kept by relay, retry and replay, `occurred_at`,
-and, where it is about one lead, `lead_id` and a `revision` that rises per lead and service.
+Every event of ours carries `event_id`, made once with its outbox row and kept by relay, retry and replay,
+`occurred_at`, and, where it is about one lead, `lead_id` and a `revision` that rises per lead and service.
 """
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 from uuid import uuid4
 
@@ -77,7 +77,8 @@ class Event(BaseModel):
     is_ours: ClassVar[bool] = True
 
     event_id: str = Field(default_factory=lambda: uuid4().hex, max_length=128)
-    occurred_at: Maybe[datetime] = None
+    #: When it happened; of an event of ours, when it was made.
+    occurred_at: Maybe[datetime] = Field(default_factory=lambda: datetime.now(UTC))
 
     @property
     def key(self) -> str | None:
@@ -134,7 +135,7 @@ class LeadCreated(LeadFields, Event):
 
 
 class LeadUpdated(LeadFields, Event):
-    """CRM → ingest. What changed: an absent field is unchanged, null is cleared; the newest `occurred_at` wins per field."""
+    """CRM → ingest. What changed: absent is unchanged, null is cleared; the newest `occurred_at` wins per field."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
     type: ClassVar[str] = "lead.updated"
@@ -164,7 +165,7 @@ class LeadRejected(Event):
 
 
 class LeadDuplicate(Event):
-    """Ingest → CRM. The lead is another's duplicate (`duplicate_of`), or came again with other values (`differing_fields`)."""
+    """Ingest → CRM. The lead is another's duplicate, or came again with other values (`differing_fields`)."""
 
     type: ClassVar[str] = "lead.duplicate"
     is_ours: ClassVar[bool] = False

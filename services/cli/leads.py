@@ -35,7 +35,8 @@ HISTORY = text("""
 DOCUMENTS = text("""
     SELECT documents.sheet_key AS sheet, documents.status, documents.file_path AS file, documents.created_at AS at,
            notifications.status AS mail, notifications.reason, notifications.sent_at
-    FROM assignments JOIN documents USING (sheet_key) LEFT JOIN notifications ON notifications.document_id = documents.id
+    FROM assignments JOIN documents USING (sheet_key)
+         LEFT JOIN notifications ON notifications.document_id = documents.id
     WHERE assignments.lead_id = :id ORDER BY documents.id
 """)
 

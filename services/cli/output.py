@@ -35,7 +35,8 @@ def show(value: object, *, as_json: bool, zone: ZoneInfo | None = None) -> None:
 
 
 def table(title: str, rows: Sequence[Mapping[str, Any]], zone: ZoneInfo | None = None) -> Table:
-    """Rows as a table, numbers to the right."""
+    """Rows as a table, numbers to the right, without the columns that are empty in every row."""
+    rows = [{name: row[name] for name in row if any(each[name] is not None for each in rows)} for row in rows]
     drawn = Table(title=title, title_justify="left", header_style="bold")
     for name in rows[0]:
         is_number = isinstance(rows[0][name], int | float) and not isinstance(rows[0][name], bool)
@@ -51,22 +52,23 @@ def _is_table(content: object) -> bool:
 
 def _in_words(content: object, zone: ZoneInfo | None) -> str:
     match content:
-        case None:
-            return "–"
+        case None | "":
+            words = "-"
         case bool():
-            return "yes" if content else "no"
+            words = "yes" if content else "no"
         case int():
-            return f"{content:,}"
+            words = f"{content:,}"
         case float():
-            return f"{content:,.2f}"
+            words = f"{content:,.2f}"
         case datetime():
-            return (content.astimezone(zone) if zone else content).isoformat(sep=" ", timespec="seconds")
+            words = (content.astimezone(zone) if zone else content).isoformat(sep=" ", timespec="seconds")
         case Mapping():
-            return ", ".join(f"{name} {_in_words(part, zone)}" for name, part in content.items()) or "none"
+            words = ", ".join(f"{name} {_in_words(part, zone)}" for name, part in content.items()) or "none"
         case list() | tuple():
-            return ", ".join(_in_words(part, zone) for part in content) or "none"
+            words = ", ".join(_in_words(part, zone) for part in content) or "none"
         case _:
-            return str(content)
+            words = str(content)
+    return words
 
 
 def _as_text(content: object) -> str:

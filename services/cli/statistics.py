@@ -35,7 +35,7 @@ AGENTS = text("""
     ORDER BY routes.name, assigned, agents.id
 """)
 REASONS = text("""
-    SELECT coalesce(routes.name, '–') AS route, coalesce(assignments.reason, 'just come in') AS reason, count(*) AS leads,
+    SELECT routes.name AS route, coalesce(assignments.reason, 'just come in') AS reason, count(*) AS leads,
            min(assignments.retry_at) AS next_try
     FROM assignments LEFT JOIN routes ON routes.id = assignments.route_id
     WHERE assignments.is_current AND assignments.assignment_status_id = 1

@@ -153,7 +153,7 @@ class Customer(Base):
 
 
 class Lead(Base):
-    """One inquiry. `lead_id` is the CRM's; `id` is ours, inside. `written_at`: when an update last wrote a field."""
+    """One inquiry. `lead_id` is the CRM's; `id` is ours. `written_at`: when an update last wrote a field."""
 
     __tablename__ = "leads"
     id: Mapped[int] = identity()
@@ -294,7 +294,7 @@ class MemberCounter(Base):
 
 
 class Assignment(Base):
-    """A lead's assignments, one of them current. From the start there is one, Pending. An ended one keeps all it had."""
+    """A lead's assignments, one of them current. From the start there is one, Pending; an ended one keeps all."""
 
     __tablename__ = "assignments"
     id: Mapped[int] = identity()

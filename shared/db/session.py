@@ -24,6 +24,9 @@ SERVER_SETTINGS = {
     "lock_timeout": "4s",
     "idle_in_transaction_session_timeout": "10s",
     "tcp_user_timeout": "10s",
+    "tcp_keepalives_idle": "10s",
+    "tcp_keepalives_interval": "5s",
+    "tcp_keepalives_count": "3",
     "jit": "off",
 }
 
@@ -91,5 +94,7 @@ async def _bounded(engine: AsyncEngine, deadline_s: float) -> AsyncIterator[Asyn
     try:
         yield connection
     finally:
-        deadline.cancel()
-        await connection.close()
+        try:
+            await connection.close()  # may still have to speak to the server: within the deadline, too
+        finally:
+            deadline.cancel()

@@ -7,8 +7,8 @@ tag dies with it. Connecting again is the caller's loop.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 
 import aio_pika
@@ -25,7 +25,19 @@ HEARTBEAT_S = 10
 CONFIRM_TIMEOUT_S = 10
 
 #: What the client raises when the broker, the connection or the channel is away.
-BROKER_ERRORS = (aiormq.exceptions.AMQPError, ConnectionError, TimeoutError, OSError)
+BROKER_ERRORS = (aiormq.exceptions.AMQPError, ChannelInvalidStateError, ConnectionError, TimeoutError, OSError)
+
+
+@contextmanager
+def _speaking() -> Iterator[None]:
+    """Make an error of it when a connection dies under a call: the client cancels the caller, whom nobody cancelled."""
+    try:
+        yield
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        raise ConnectionError("the connection to the broker was lost") from error
 
 
 @asynccontextmanager
@@ -37,7 +49,7 @@ async def connect(url: str, name: str) -> AsyncIterator[AbstractConnection]:
     try:
         yield connection
     finally:
-        with suppress(*BROKER_ERRORS):
+        with suppress(*BROKER_ERRORS), _speaking():
             await connection.close()
 
 
@@ -57,15 +69,17 @@ class ConsumerChannel:
         async def receive(message: DeliveredMessage) -> None:
             on_delivery(_delivery(message))
 
-        await self._channel.basic_qos(prefetch_count=prefetch)
-        answer = await self._channel.basic_consume(queue, receive)
+        with _speaking():
+            await self._channel.basic_qos(prefetch_count=prefetch)
+            answer = await self._channel.basic_consume(queue, receive)
         self._consumer_tag = answer.consumer_tag
 
     async def cancel(self) -> None:
         """Stop consuming: when this returns, what was delivered has arrived and no more will."""
         if self._consumer_tag is not None:
             tag, self._consumer_tag = self._consumer_tag, None
-            await self._channel.basic_cancel(tag)
+            with _speaking():
+                await self._channel.basic_cancel(tag)
             await asyncio.sleep(0)  # deliveries read before the answer are tasks of this loop: let them run
 
     async def ack(self, tag: int, *, is_multiple: bool) -> None:
@@ -78,12 +92,13 @@ class ConsumerChannel:
 
 @asynccontextmanager
 async def open_consumer_channel(connection: AbstractConnection) -> AsyncIterator[ConsumerChannel]:
-    channel = await connection.channel(publisher_confirms=False)
+    with _speaking():
+        channel = await connection.channel(publisher_confirms=False)
     try:
         yield ConsumerChannel(await _underlay(channel))
     finally:
-        with suppress(*BROKER_ERRORS):
-            await channel.close()
+        with suppress(*BROKER_ERRORS), _speaking():
+            await channel.close()  # sends what is queued, acknowledgements too; closing the connection would drop it
 
 
 def _delivery(message: DeliveredMessage) -> Delivery:
@@ -138,7 +153,8 @@ async def publish_confirmed(
 
 
 async def open_publishing_channel(connection: AbstractConnection) -> UnderlayChannel:
-    channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
+    with _speaking():
+        channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
     return await _underlay(channel)
 
 

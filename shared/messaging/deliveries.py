@@ -16,14 +16,17 @@ class Deliveries:
     def __init__(self) -> None:
         self._waiting: deque[Arrival] = deque()
         self.arrived = asyncio.Event()
-        self.has_returned = False
 
     def __len__(self) -> int:
         return len(self._waiting)
 
+    @property
+    def has_returned(self) -> bool:
+        """Whether one waits that had been delivered before."""
+        return any(arrival.delivery.delivery_count > 0 for arrival in self._waiting)
+
     def put(self, arrival: Arrival) -> None:
         self._waiting.append(arrival)
-        self.has_returned = self.has_returned or arrival.delivery.delivery_count > 0
         self.arrived.set()
 
     def take(self, limit: int) -> list[Arrival]:
@@ -50,7 +53,6 @@ class Deliveries:
         returned = [arrival for arrival in self._waiting if arrival.delivery.delivery_count > 0]
         self._waiting.clear()
         self.arrived.clear()
-        self.has_returned = False
         return clean, returned
 
     def put_back(self, arrivals: list[Arrival]) -> None:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
+from pamqp import encode
 from pamqp.commands import Basic
 from pydantic import ValidationError
 from pydantic_core import from_json
@@ -18,8 +19,11 @@ from shared.messaging.topology import EVENTS_EXCHANGE
 
 SHORT_STRING_MAX_BYTES = 255
 BODY_MAX_BYTES = 1_048_576
-#: All headers of a message must fit one frame; ours stay far below.
-HEADER_TEXT_MAX_CHARS = 6_000
+JSON = "application/json"
+#: All headers of a message must fit one frame (128 kB): what a stranger's leave is enough for ours.
+KEPT_HEADERS_MAX_BYTES = 64_000
+REASON_MAX_BYTES = 1_000
+TRACEBACK_MAX_BYTES = 6_000
 
 ATTEMPTS = "x-attempts"
 ORIGIN_QUEUE = "x-origin-queue"
@@ -47,6 +51,7 @@ class Outgoing:
     headers: Mapping[str, Any] = field(default_factory=dict)
     #: The event type, where the routing key is not it.
     type: str | None = None
+    content_type: str = JSON
     #: Fail when no queue takes it.
     is_mandatory: bool = True
 
@@ -183,14 +188,12 @@ def properties_of(message: Outgoing, app_id: str) -> Basic.Properties:
     The message id is fresh each publish, because the client finds a returned message by it; repeats are told by the
     `event_id` in the body. A key over 255 bytes would be an exception in the client, so it is left out.
     """
-    key = message.key
-    if key is not None and len(key.encode(errors="replace")) > SHORT_STRING_MAX_BYTES:
-        key = None
+    key = (message.key or "").encode(errors="replace")
     return Basic.Properties(
-        content_type="application/json",
+        content_type=message.content_type,
         delivery_mode=2,
         message_id=f"{_process}-{next(_serial)}",
-        correlation_id=key,
+        correlation_id=key.decode() if 0 < len(key) <= SHORT_STRING_MAX_BYTES else None,
         message_type=message.type or message.routing_key,
         timestamp=datetime.now(UTC),
         app_id=app_id,
@@ -198,29 +201,36 @@ def properties_of(message: Outgoing, app_id: str) -> Basic.Properties:
     )
 
 
-def failed_copy(
-    delivery: Delivery, *, queue: str, exchange: str, routing_key: str, attempts: int, failure: Failure, now: datetime
+def copy_of(
+    delivery: Delivery, *, exchange: str, routing_key: str, headers: Mapping[str, Any] | None = None
 ) -> Outgoing:
-    """Give the copy of a failed delivery for the retry ladder or the dead: the body as it was, the story in headers."""
-    kept = {name: value for name, value in delivery.headers.items() if name not in BROKER_HEADERS}
-    headers = kept | {
-        ATTEMPTS: attempts,
-        ORIGIN_QUEUE: queue,
-        ORIGIN_MESSAGE_ID: kept.get(ORIGIN_MESSAGE_ID, delivery.message_id or ""),
-        REASON: failure.reason[:1_000],
-        ERROR_TYPE: failure.error_type,
-        TRACEBACK: failure.traceback[-HEADER_TEXT_MAX_CHARS:],
-        FIRST_FAILED_AT: kept.get(FIRST_FAILED_AT, now.isoformat()),
-        FAILED_AT: now.isoformat(),
-    }
+    """Give a copy of a delivery under another address: the body as it was, its headers but the broker's, and `headers`."""
     return Outgoing(
         routing_key=routing_key,
         body=delivery.body,
         key=delivery.correlation_id,
         exchange=exchange,
-        headers={name: _safe(value) for name, value in headers.items()},
-        type=delivery.event_type[:SHORT_STRING_MAX_BYTES],
+        headers={**_kept(delivery), **(headers or {})},
+        type=delivery.event_type,
+        content_type=delivery.content_type or JSON,
     )
+
+
+def failed_copy(
+    delivery: Delivery, *, queue: str, exchange: str, routing_key: str, attempts: int, failure: Failure, now: datetime
+) -> Outgoing:
+    """Give the copy of a failed delivery for the retry ladder or the dead: the body as it was, the story in headers."""
+    story = {
+        ATTEMPTS: attempts,
+        ORIGIN_QUEUE: queue,
+        ORIGIN_MESSAGE_ID: delivery.headers.get(ORIGIN_MESSAGE_ID, delivery.message_id or ""),
+        REASON: _escaped(failure.reason)[:REASON_MAX_BYTES].decode(errors="ignore"),
+        ERROR_TYPE: failure.error_type,
+        TRACEBACK: _escaped(failure.traceback)[-TRACEBACK_MAX_BYTES:].decode(errors="ignore"),
+        FIRST_FAILED_AT: delivery.headers.get(FIRST_FAILED_AT, now.isoformat()),
+        FAILED_AT: now.isoformat(),
+    }
+    return copy_of(delivery, exchange=exchange, routing_key=routing_key, headers=story)
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,5 +242,21 @@ class Failure:
     traceback: str = ""
 
 
-def _safe(value: Any) -> Any:
-    return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value
+def _kept(delivery: Delivery) -> dict[str, Any]:
+    """The headers that came, without the broker's and those that would not fit, or go, on the wire again."""
+    kept: dict[str, Any] = {}
+    size = 0
+    for name, value in delivery.headers.items():
+        if name in BROKER_HEADERS:
+            continue
+        try:
+            size += len(encode.field_table({name: value}))
+        except (TypeError, ValueError):
+            continue
+        if size <= KEPT_HEADERS_MAX_BYTES:
+            kept[name] = value
+    return kept
+
+
+def _escaped(value: str) -> bytes:
+    return value.encode(errors="backslashreplace")

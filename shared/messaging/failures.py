@@ -108,7 +108,9 @@ class State:
 
 @dataclass(frozen=True, slots=True)
 class Through:
-    """A part of a batch is committed."""
+    """A part of a batch is committed. `tells`: the handler had a hand in it, so it speaks for the next one."""
+
+    tells: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,8 +163,8 @@ Action = Settle | RunAgain | AwaitDependency | Split | Hold | Break
 def step(state: State, result: Through | Failed) -> tuple[State, Action]:
     """Say what to do after a part went through or failed, and what to remember."""
     match result:
-        case Through():
-            return State(), Settle()
+        case Through(tells):
+            return State() if tells else state, Settle()
         case Failed(Again(fingerprint), keys):
             if state.again < AGAIN_LIMIT:
                 return replace(state, again=state.again + 1), RunAgain(state.again + 1)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import structlog
@@ -21,12 +21,11 @@ from shared.messaging.deliveries import Deliveries
 from shared.messaging.envelope import Delivery, read
 from shared.messaging.processing import Handler, Probe, Processor, Subscription
 from shared.messaging.publisher import Dispatch, open_publisher
-from shared.messaging.relay import relay
+from shared.messaging.relay import relaying
 from shared.messaging.settling import Settlement
 
 log = structlog.get_logger(__name__)
 
-CONFIRMS_AT_STOP_S = 5
 RECONNECT_LIMIT_S = 5.0
 PATIENCE_S = 2.0
 
@@ -48,29 +47,33 @@ async def consume(
     async with open_publisher(amqp_url, service) as publisher:
         dispatch = Dispatch(publisher)
         processor = Processor(service, database, handler, subscription, dispatch, probes or {})
-        is_done = asyncio.Event()
-        relaying = asyncio.create_task(relay(database, dispatch, is_done))
-        relaying.add_done_callback(lambda _: stop.set())
-        pause = 0.0
-        while not stop.is_set():
-            try:
-                async with (
-                    broker.connect(amqp_url, f"{service} consuming") as connection,
-                    broker.open_consumer_channel(connection) as channel,
-                ):
-                    settlement = Settlement(subscription.queue, channel, publisher, stop, buries=subscription.buries)
-                    log.info("consumer.started", queue=subscription.queue)
-                    await _Session(subscription, channel, settlement, processor, stop).run()
-                    pause = 0.0
-            except broker.BROKER_ERRORS as error:
-                log.warning("broker.lost", queue=subscription.queue, error=str(error) or type(error).__name__)
-            if not stop.is_set():
-                pause = min(pause * 2 + 0.1, RECONNECT_LIMIT_S)
-                await _is_set_within(stop, pause * random.uniform(0.7, 1.3))
-        await dispatch.settled(CONFIRMS_AT_STOP_S)
-        is_done.set()
-        await relaying
-        log.info("consumer.stopped", queue=subscription.queue)
+
+        async def one_channel() -> None:
+            async with (
+                broker.connect(amqp_url, f"{service} consuming") as connection,
+                broker.open_consumer_channel(connection) as channel,
+            ):
+                settlement = Settlement(subscription.queue, channel, publisher, stop, buries=subscription.buries)
+                log.info("consumer.started", queue=subscription.queue)
+                await _Session(subscription, channel, settlement, processor, stop).run()
+
+        async with relaying(database, dispatch):
+            await _again_and_again(one_channel, stop, subscription.queue)
+    log.info("consumer.stopped", queue=subscription.queue)
+
+
+async def _again_and_again(one_channel: Callable[[], Awaitable[None]], stop: asyncio.Event, queue: str) -> None:
+    """Live one channel's life after the other until `stop`, with a pause that grows while none comes about."""
+    pause = 0.0
+    while not stop.is_set():
+        try:
+            await one_channel()
+            pause = 0.0
+        except broker.BROKER_ERRORS as error:
+            log.warning("broker.lost", queue=queue, error=str(error) or type(error).__name__)
+        if not stop.is_set():
+            pause = min(pause * 2 + 0.1, RECONNECT_LIMIT_S)
+            await _is_set_within(stop, pause * random.uniform(0.7, 1.3))
 
 
 class _Session:

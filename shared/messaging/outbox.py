@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from shared.events import BY_TYPE, Event
+from shared.events import Event
 from shared.messaging.envelope import Outgoing
+from shared.messaging.topology import queues_for
 
 TRACEPARENT = "traceparent"
 
@@ -24,7 +25,7 @@ REMOVE = text("DELETE FROM outbox WHERE id = ANY(CAST(:remove AS bigint[]))")
 #: A claimed row is due again later, so that a relay that dies loses nothing; nothing is locked while it publishes.
 CLAIM = text("""
     UPDATE outbox
-    SET attempts = attempts + 1, due_at = now() + least(power(2, attempts) * 10, 600) * interval '1 second'
+    SET attempts = attempts + 1, due_at = now() + least(power(2, least(attempts, 6)) * 10, 600) * interval '1 second'
     WHERE id IN (
         SELECT id FROM outbox WHERE due_at <= now() AND id <> ALL(CAST(:held AS bigint[]))
         ORDER BY due_at LIMIT :limit FOR UPDATE SKIP LOCKED
@@ -103,7 +104,7 @@ def _row(
                 body=body.encode(),
                 key=key or None,
                 headers={TRACEPARENT: trace},
-                is_mandatory=BY_TYPE[event_type].is_ours,
+                is_mandatory=bool(queues_for(event_type)),
             )
             for event_type, key, body, trace in zip(types, keys, bodies, traceparents, strict=True)
         ),

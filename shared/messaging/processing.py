@@ -10,7 +10,7 @@ import random
 import traceback
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar
 
 import structlog
@@ -113,6 +113,7 @@ class Processor:
         """Settle on a new channel from now on. What was held came on the old one, and comes again."""
         self._settlement = settlement
         self._held = []
+        self._state = replace(self._state, again=0, outages=0)
 
     @property
     def holds_culprits(self) -> bool:
@@ -127,11 +128,13 @@ class Processor:
             match action:
                 case failures.Settle():
                     self.waits_for = None
-                    await self.give_up()
                     await self._settle(part, refused)
+                    if not self._state.culprits:
+                        await self.give_up()
                 case failures.RunAgain(tries):
                     parts.append(part)
-                    await self._settlement.pause(AGAIN_PAUSE_S * 2**tries * random.uniform(0.5, 1.5))
+                    if not await self._settlement.pause(AGAIN_PAUSE_S * 2**tries * random.uniform(0.5, 1.5)):
+                        return None
                 case failures.Split():
                     middle = len(part) // 2
                     parts += [part[middle:], part[:middle]]
@@ -166,7 +169,8 @@ class Processor:
             failed = failures.Failed(failures.classify(error), tuple(arrival.key for arrival in part))
             self._state, action = failures.step(self._state, failed)
             return action, (), error
-        self._state, action = failures.step(self._state, failures.Through())
+        tells = any(isinstance(arrival, Message) for arrival in part)
+        self._state, action = failures.step(self._state, failures.Through(tells))
         return action, refused, NO_ERROR
 
     async def _run(self, part: Sequence[Arrival]) -> list[Rejected | Deferred]:
@@ -204,10 +208,10 @@ class Processor:
         return refused
 
     async def _settle(self, part: Sequence[Arrival], refused: Sequence[Rejected | Deferred]) -> None:
-        """Acknowledge what went through; bury or defer what was refused, whose copies are confirmed first."""
-        apart = {effect.message.delivery.tag for effect in refused}
+        """Acknowledge what went through; bury or defer what was refused, once each, its copy confirmed first."""
+        apart = {effect.message.delivery.tag: effect for effect in refused}
         await self._settlement.settle(arrival.delivery for arrival in part if arrival.delivery.tag not in apart)
-        for effect in refused:
+        for effect in apart.values():
             failure = Failure(effect.reason, effect.error_type)
             match effect:
                 case Rejected():

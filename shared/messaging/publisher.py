@@ -44,11 +44,19 @@ class Publisher:
         for start in range(0, len(messages), CHUNK):
             await self._publish(messages[start : start + CHUNK])
 
-    async def _publish(self, messages: Sequence[Outgoing]) -> None:
+    async def ready(self) -> broker.UnderlayChannel:
+        """Return once connected.
+
+        Raises:
+            PublishError: the broker does not answer.
+        """
         try:
-            channel = await self._open_channel()
+            return await self._open_channel()
         except broker.BROKER_ERRORS as error:
             raise PublishError(f"the broker does not answer: {error}") from error
+
+    async def _publish(self, messages: Sequence[Outgoing]) -> None:
+        channel = await self.ready()
         problems = await broker.publish_confirmed(channel, messages, self._app_id)
         refused: list[Outgoing] = []
         for message, problem in zip(messages, problems, strict=True):
@@ -122,6 +130,10 @@ class Dispatch:
     def held(self) -> frozenset[int]:
         """Rows that are this process's business: on their way, or confirmed and not yet deleted."""
         return frozenset(self._tasks) | self.confirmed
+
+    async def ready(self) -> None:
+        """Return when there is a broker to send to; raise PublishError when there is none."""
+        await self._publisher.ready()
 
     def forget(self, row_ids: frozenset[int]) -> None:
         self._confirmed -= row_ids

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager, suppress
 
 import structlog
 
@@ -17,23 +19,42 @@ log = structlog.get_logger(__name__)
 TIDY_S = 1.0
 SWEEP_EVERY_TICKS = 5
 SWEEP_LIMIT = 20
+CONFIRMS_AT_STOP_S = 5
+
+
+@asynccontextmanager
+async def relaying(database: Database, dispatch: Dispatch) -> AsyncIterator[None]:
+    """Relay while the block runs; after it wait for the confirms that still come, and tidy up."""
+    is_done = asyncio.Event()
+    task = asyncio.create_task(relay(database, dispatch, is_done))
+    try:
+        yield
+        await dispatch.settled(CONFIRMS_AT_STOP_S)
+    finally:
+        is_done.set()
+        await task
 
 
 async def relay(database: Database, dispatch: Dispatch, stop: asyncio.Event) -> None:
-    """Tidy every second and sweep every five, until `stop`; then once more. A database that is away is waited for."""
+    """Tidy every second and sweep every five, until `stop`; then tidy once more. What fails is tried again, for ever."""
     ticks = 0
     while not stop.is_set():
-        try:
+        with suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), TIDY_S)
-        except TimeoutError:
-            ticks += 1
-        try:
-            await tidy(database, dispatch)
-            if ticks % SWEEP_EVERY_TICKS == 0:
-                await sweep(database, dispatch)
-        except Exception as error:
-            if isinstance(classify(error), Other):
-                raise
+        await _try(tidy(database, dispatch))
+        ticks += 1
+        if ticks % SWEEP_EVERY_TICKS == 0 and not stop.is_set():
+            await _try(sweep(database, dispatch))
+
+
+async def _try(work: Awaitable[None]) -> None:
+    """One row that cannot be sent, or a bug here, must not stop a service that works."""
+    try:
+        await work
+    except Exception as error:  # told, and tried again at the next tick
+        if isinstance(classify(error), Other):
+            log.exception("relay.failed")
+        else:
             log.debug("relay.waits", error=str(error))
 
 
@@ -45,10 +66,10 @@ async def tidy(database: Database, dispatch: Dispatch) -> None:
         dispatch.forget(confirmed)
 
 
-async def sweep(database: Database, dispatch: Dispatch) -> int:
-    """Send rows that are due; give how many."""
+async def sweep(database: Database, dispatch: Dispatch) -> None:
+    """Send rows that are due; without a broker none is claimed, so that an outage makes no row wait longer."""
+    await dispatch.ready()
     async with database.begin() as tx:
         rows = await outbox.claim(tx, limit=SWEEP_LIMIT, held=dispatch.held)
     for row in rows:
         await dispatch.send(row)
-    return len(rows)

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 import structlog
 
 from shared.messaging.broker import BROKER_ERRORS, ConsumerChannel
-from shared.messaging.envelope import BROKER_HEADERS, Delivery, Failure, Outgoing, failed_copy
+from shared.messaging.envelope import Delivery, Failure, Outgoing, copy_of, failed_copy
 from shared.messaging.ledger import Ledger
 from shared.messaging.publisher import Publisher, PublishError
 from shared.messaging.topology import DEAD_EXCHANGE, LADDER, REQUEUE_EXCHANGE, RETRY_EXCHANGE
@@ -72,15 +72,7 @@ class Settlement:
     async def give_back(self, deliveries: Iterable[Delivery]) -> None:
         """Put copies at the queue's end, then acknowledge: unlike handing back, it spends no delivery count."""
         for delivery in deliveries:
-            kept = {name: value for name, value in delivery.headers.items() if name not in BROKER_HEADERS}
-            copy = Outgoing(
-                routing_key=f"held.{self._queue}",
-                body=delivery.body,
-                key=delivery.correlation_id,
-                exchange=REQUEUE_EXCHANGE,
-                headers=kept,
-                type=delivery.event_type,
-            )
+            copy = copy_of(delivery, exchange=REQUEUE_EXCHANGE, routing_key=f"held.{self._queue}")
             await self._publish_then_settle(copy, delivery)
 
     async def hand_back(self, deliveries: Iterable[Delivery]) -> None:

@@ -74,9 +74,17 @@ def demo(leads: int, *, is_quiet: bool) -> tuple[Summary, Statistics]:
 
     Raises:
         LocalError: something got stuck; the message says where.
+
+    Interrupted, it leaves no process behind that it has started.
     """
+    was_up = Endpoints.of() is not None
     endpoints = stack.up()
-    return asyncio.run(_run(endpoints, leads, is_quiet=is_quiet))
+    try:
+        return asyncio.run(_run(endpoints, leads, is_quiet=is_quiet))
+    except (KeyboardInterrupt, SystemExit):
+        if not was_up:
+            stack.down()
+        raise
 
 
 def show(summary: Summary, statistics: Statistics) -> None:

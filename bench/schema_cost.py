@@ -1,0 +1,569 @@
+"""What the schema costs: ingest and the assigner through the real core, no broker; microseconds and WAL per lead.
+
+    .venv/bin/python -m bench.schema_cost [--leads 2000000] [--short] [--only PART …]
+
+Two databases on a PostgreSQL of its own (`.local/bench`): an empty one and one that is filled with plausible leads. The
+handlers run inside `Processor`, so prepare, save, outbox row and commit are what production does; only the broker is a
+stand-in that confirms at once. Wall time on a shared machine says little: CPU of this process and of its backends is
+measured beside it, and every variation stands between two runs of the schema as it is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import random
+import statistics
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, cast
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
+
+import asyncpg
+import structlog
+import uvloop
+from sqlalchemy import text
+
+import migrations
+from services.assigner import queries as assigner_queries
+from services.assigner.consumer import SUBSCRIPTION as ASSIGNER
+from services.assigner.consumer import AssignLeads
+from services.cli.local.locks import Users, alone
+from services.cli.local.nodes import STATE, Nodes
+from services.ingest.consumer import SUBSCRIPTION as INGEST
+from services.ingest.consumer import StoreLeads
+from services.ingest.reference import ReferenceReader
+from services.simulator.leads import LeadMaker
+from shared.db.session import Database, open_database
+from shared.messaging.envelope import Delivery, Message, Outgoing, read
+from shared.messaging.outbox import OutboxRow
+from shared.messaging.processing import Processor, Subscription
+from shared.messaging.publisher import Dispatch
+from shared.messaging.settling import Settlement
+
+BENCH_STATE = STATE / "bench"
+APPLICATION = "leadline bench"
+ZONE = ZoneInfo("Asia/Kolkata")
+#: asyncpg's statements are prepared: PostgreSQL makes custom plans five times, then may keep a generic one.
+WARM_UP = 7
+BATCHES = {1: 200, 20: 60, 200: 20}
+TEN, MANY = 10, 10_000
+
+#: Plausible leads, their assignments, records, keys and decisions. Ids are random, as CRMs give them.
+CONFIGURE = f"""
+INSERT INTO sources (name) VALUES ('META'), ('GOOGLE'), ('WEBSITE'), ('REFERRAL'), ('WALK-IN');
+INSERT INTO stores (store_code, store_name, assign_leads)
+SELECT code, 'Store ' || code, true FROM unnest('{{BLR01,BOM02,DEL03,MAA04,PNQ05}}'::text[]) AS code;
+INSERT INTO agents (agent_code, agent_name, email)
+SELECT lpad(upper(to_hex(n)), 4, '0'), 'Agent ' || n, 'agent' || n || '@example.com' FROM generate_series(1, {MANY}) AS n;
+INSERT INTO routes (name, policy, is_enabled) VALUES ('ten', 'fair', true), ('many', 'fair', false);
+INSERT INTO route_members (route_id, agent_id)
+SELECT routes.id, agents.id FROM routes, agents WHERE routes.name = 'many' OR agents.id <= {TEN};
+"""
+FILL = """
+INSERT INTO leads (lead_id, source_id, document_type_id, document_number, store_code, customer_name, given_name, surname,
+                   mobile_number, email, address, customer_type, created_at, received_at, updated_at)
+SELECT 'CRM-' || substr(md5(n::text), 1, 16), 1 + n % 5, 1, upper(substr(md5('d' || n), 1, 10)),
+       (ARRAY['BLR01', 'BOM02', 'DEL03', 'MAA04', 'PNQ05'])[1 + n % 5], 'Given' || n % 997 || ' Surname' || n % 1009,
+       'Given' || n % 997, 'Surname' || n % 1009, '+919' || substr((hashint8(n)::bigint + 10000000000)::text, 3),
+       'person' || n || '@example.com', n % 400 || ' Some Road, Some Quarter, 4000' || n % 90, 'New',
+       t, t, t
+FROM generate_series(1, {leads}) AS n, LATERAL (SELECT now() - ({leads} - n) * interval '4 seconds' AS t) AS at;
+INSERT INTO assignments (lead_id, assignment_status_id, route_id, agent_id, decision_id, sheet_key, page_group_code,
+                         rowid, lead_assignment_code, store_code, store_name, lead_date, lead_type, mobile_number,
+                         cx_name, address, lead_source, created_at, assigned_at, closed_at)
+SELECT id, CASE WHEN id % 10 < 7 THEN 4 WHEN id % 10 < 9 THEN 2 ELSE 3 END, 1, 1 + id % 10, 1 + id / 200,
+       'L250101' || lpad((1 + id % 10)::text, 4, '0') || '-' || id, 'L250101' || lpad((1 + id % 10)::text, 4, '0'), id / 10,
+       'L250101' || lpad((1 + id % 10)::text, 4, '0') || '-' || id, store_code, 'Store ' || store_code,
+       created_at::date, 'N', mobile_number, customer_name, address, 'META', created_at, created_at,
+       CASE WHEN id % 10 < 7 THEN created_at END
+FROM leads;
+INSERT INTO assignment_records (assignment_id, lead_id, agent_id, assignment_status_id, method, count_before,
+                                count_after, open_before, open_after, updated_at)
+SELECT id, lead_id, agent_id, 2, 'fair_distribution', id / 10, id / 10 + 1, 5, 6, assigned_at FROM assignments;
+INSERT INTO lead_keys (kind, key, lead_id, seen_at)
+SELECT 'document', document_type_id || ':' || document_number, id, created_at FROM leads
+UNION ALL SELECT 'store_mobile', store_code || ':' || mobile_number, id, created_at FROM leads
+ON CONFLICT DO NOTHING;
+INSERT INTO decisions (route_id, route_version, sequence, algorithm, kind, facts, choices)
+SELECT 1, 1, n, 'fair/1', 'accepted', '{{"answers": []}}', '{{}}' FROM generate_series(1, {leads} / 200) AS n;
+UPDATE routes SET sequence = {leads} / 200;
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Variation:
+    """One thing made otherwise, and how to make it as it was. `within` changes the program instead of the schema."""
+
+    name: str
+    change: str = ""
+    back: str = ""
+    indexes: Sequence[str] = ()
+    within: Callable[[], Any] | None = None
+    members: int = TEN
+    are_ids_random: bool = True
+
+
+def _fk(table: str, column: str, target: str) -> tuple[str, str]:
+    name = f"bench_{table}_{column}"
+    add = f"ALTER TABLE {table} ADD CONSTRAINT {name} FOREIGN KEY ({column}) REFERENCES {target} (id) NOT VALID"
+    return add, f"ALTER TABLE {table} DROP CONSTRAINT {name}"
+
+
+def _fks(*keys: tuple[str, str, str]) -> dict[str, str]:
+    pairs = [_fk(*key) for key in keys]
+    return {"change": ";".join(add for add, _ in pairs), "back": ";".join(drop for _, drop in pairs)}
+
+
+@contextmanager
+def _statement(name: str, change: Callable[[str], str]) -> Iterator[None]:
+    """Let the assigner run another statement for a while."""
+    before = getattr(assigner_queries, name)
+    after = change(before.text)
+    assert after != before.text, f"{name} is not what it was when this bench was written"
+    setattr(assigner_queries, name, text(after))
+    try:
+        yield
+    finally:
+        setattr(assigner_queries, name, before)
+
+
+def _without_snapshot(sql: str) -> str:
+    return sql.replace(
+        """rowid = new.rowid, lead_assignment_code = new.code, store_code = new.store_code, store_name = new.store_name,
+        lead_date = new.lead_date, lead_type = new.lead_type, mobile_number = new.mobile_number, cx_name = new.cx_name,
+        address = new.address, lead_source = new.lead_source""",
+        "rowid = new.rowid, lead_assignment_code = new.code",
+    )
+
+
+def _without_record(_sql: str) -> str:
+    return (
+        "SELECT assignment_id, nextval('assignment_records_id_seq') AS id"
+        " FROM unnest(CAST(:assignment_ids AS bigint[])) AS assignment_id"
+    )
+
+
+def _without_decision(_sql: str) -> str:
+    return "UPDATE routes SET sequence = sequence + 1 WHERE id = :route_id RETURNING sequence AS id"
+
+
+def _triggers(*tables: str) -> dict[str, str]:
+    return {
+        "change": ";".join(f"ALTER TABLE {table} DISABLE TRIGGER USER" for table in tables),
+        "back": ";".join(f"ALTER TABLE {table} ENABLE TRIGGER USER" for table in tables),
+    }
+
+
+def _session(name: str, value: str) -> dict[str, str]:
+    """Of every new session. Unlike ALTER SYSTEM it beats what the server's command line says."""
+    return {"change": f"ALTER ROLE ALL SET {name} = {value}", "back": f"ALTER ROLE ALL RESET {name}"}
+
+
+VARIATIONS = (
+    Variation("no audit trigger on leads", **_triggers("leads")),
+    Variation("no audit trigger on assignments", **_triggers("assignments")),
+    Variation("no audit triggers on either", **_triggers("leads", "assignments")),
+    Variation("no ix_assignments_waiting", indexes=("ix_assignments_waiting",)),
+    Variation("no ix_assignments_sheet_key", indexes=("ix_assignments_sheet_key",)),
+    Variation("no ix_assignment_records_lead_id", indexes=("ix_assignment_records_lead_id",)),
+    Variation(
+        "none of these three indexes",
+        indexes=("ix_assignments_waiting", "ix_assignments_sheet_key", "ix_assignment_records_lead_id"),
+    ),
+    Variation(
+        "waiting and sheet_key gone, fillfactor 50 (HOT)",
+        "ALTER TABLE assignments SET (fillfactor = 50)",
+        "ALTER TABLE assignments RESET (fillfactor)",
+        indexes=("ix_assignments_waiting", "ix_assignments_sheet_key"),
+    ),
+    Variation(
+        "uq_assignments_current not unique",
+        "DROP INDEX uq_assignments_current; CREATE INDEX uq_assignments_current ON assignments (lead_id) WHERE is_current",
+        "DROP INDEX uq_assignments_current;"
+        " CREATE UNIQUE INDEX uq_assignments_current ON assignments (lead_id) WHERE is_current",
+    ),
+    Variation(
+        "no unique (route, sequence) on decisions",
+        "ALTER TABLE decisions DROP CONSTRAINT uq_decisions_route_id_sequence",
+        "ALTER TABLE decisions ADD CONSTRAINT uq_decisions_route_id_sequence UNIQUE (route_id, sequence)",
+    ),
+    Variation(
+        "no natural keys (lead_keys unused)",
+        "UPDATE sources SET natural_keys = '{}'",
+        "UPDATE sources SET natural_keys = DEFAULT",
+    ),
+    Variation("foreign key assignments → leads", **_fks(("assignments", "lead_id", "leads"))),
+    Variation("foreign key assignments → agents", **_fks(("assignments", "agent_id", "agents"))),
+    Variation("foreign key records → assignments", **_fks(("assignment_records", "assignment_id", "assignments"))),
+    Variation("foreign key leads → sources", **_fks(("leads", "source_id", "sources"))),
+    Variation("foreign key keys → leads", **_fks(("lead_keys", "lead_id", "leads"))),
+    Variation(
+        "all five foreign keys",
+        **_fks(
+            ("assignments", "lead_id", "leads"),
+            ("assignments", "agent_id", "agents"),
+            ("assignment_records", "assignment_id", "assignments"),
+            ("leads", "source_id", "sources"),
+            ("lead_keys", "lead_id", "leads"),
+        ),
+    ),
+    Variation("no snapshot columns", within=lambda: _statement("ASSIGN", _without_snapshot)),
+    Variation("no decision row", within=lambda: _statement("ADD_DECISION", _without_decision)),
+    Variation("no assignment record", within=lambda: _statement("ADD_RECORDS", _without_record)),
+    Variation("lead ids in sequence, not random", are_ids_random=False),
+    Variation("wal_compression off", **_session("wal_compression", "off")),
+    Variation(
+        "full_page_writes off (long after a checkpoint)",
+        "ALTER SYSTEM SET full_page_writes = off; SELECT pg_reload_conf()",
+        "ALTER SYSTEM RESET full_page_writes; SELECT pg_reload_conf()",
+    ),
+    Variation("synchronous_commit off", **_session("synchronous_commit", "off")),
+    Variation("plans always custom", **_session("plan_cache_mode", "force_custom_plan")),
+    Variation("10,000 members", members=MANY),
+    Variation(
+        "10,000 members, one with a limit",
+        "UPDATE agents SET max_load = 1000000 WHERE id = 5000",
+        "UPDATE agents SET max_load = NULL WHERE id = 5000",
+        members=MANY,
+    ),
+)
+
+
+# Measuring.
+
+
+@dataclass(slots=True)
+class Cost:
+    """Microseconds per lead, batch by batch, and WAL bytes per lead."""
+
+    wall: list[float] = field(default_factory=list)
+    python: list[float] = field(default_factory=list)
+    backend: list[float] = field(default_factory=list)
+    wal: list[float] = field(default_factory=list)
+
+    def row(self) -> tuple[float, float, float, float]:
+        wall, python, backend = (statistics.median(each) for each in (self.wall, self.python, self.backend))
+        return wall, python, backend, statistics.fmean(self.wal)
+
+
+class Meter:
+    """Reads the clocks around a batch."""
+
+    def __init__(self, admin: asyncpg.Connection[Any]) -> None:
+        self._admin = admin
+        self._pids: list[int] = []
+
+    async def look_for_backends(self) -> None:
+        rows = await self._admin.fetch("SELECT pid FROM pg_stat_activity WHERE application_name = $1", APPLICATION)
+        self._pids = [row["pid"] for row in rows]
+
+    async def measure(self, cost: Cost, leads: int, work: Callable[[], Any]) -> None:
+        wal = await self._wal()
+        backend, python, wall = self._backend_s(), time.process_time(), time.perf_counter()
+        await work()
+        wall, python = time.perf_counter() - wall, time.process_time() - python
+        backend = self._backend_s() - backend
+        for values, seconds in ((cost.wall, wall), (cost.python, python), (cost.backend, backend)):
+            values.append(seconds * 1e6 / leads)
+        cost.wal.append((await self._wal() - wal) / leads)
+
+    async def _wal(self) -> int:
+        return int(await self._admin.fetchval("SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn"))
+
+    def _backend_s(self) -> float:
+        return sum(int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) for pid in self._pids) / 1e9
+
+
+class Confirmed:
+    """Stands in for `Dispatch`: what is sent is confirmed at once, and kept."""
+
+    def __init__(self) -> None:
+        self.rows: set[int] = set()
+        self.sent: list[Outgoing] = []
+
+    @property
+    def confirmed(self) -> frozenset[int]:
+        return frozenset(self.rows)
+
+    def forget(self, row_ids: frozenset[int]) -> None:
+        self.rows -= row_ids
+
+    async def send(self, row: OutboxRow | None) -> None:
+        if row is not None:
+            self.rows.add(row.id)
+            self.sent += row.messages
+
+
+class Acknowledged:
+    """Stands in for `Settlement`: everything must go through."""
+
+    is_lost = is_stopping = False
+
+    async def settle(self, deliveries: Iterable[Delivery]) -> None:
+        list(deliveries)
+
+    async def retry(self, delivery: Delivery, failure: object) -> None:
+        raise AssertionError(f"{delivery.body!r} failed: {failure}")
+
+    bury = retry
+
+    async def pause(self, seconds: float) -> bool:
+        raise AssertionError("something failed; see the log")
+
+
+class Service:
+    """A handler in the core, without a broker."""
+
+    def __init__(self, name: str, database: Database, handler: Any, subscription: Subscription) -> None:
+        self.dispatch = Confirmed()
+        self._types = [event.type for event in subscription.events]
+        self._processor = Processor(name, database, handler, subscription, cast("Dispatch", self.dispatch), {})
+        self._processor.begin(cast("Settlement", Acknowledged()))
+
+    def read(self, messages: Iterable[Outgoing]) -> list[Message]:
+        return [
+            cast("Message", read(Delivery(n, "leads", m.routing_key, m.body, dict(m.headers)), self._types))
+            for n, m in enumerate(messages)
+        ]
+
+    async def process(self, batch: Sequence[Message]) -> None:
+        await self._processor.process(batch)
+
+
+class Bench:
+    """One database, measured block by block."""
+
+    def __init__(self, url: str, admin: asyncpg.Connection[Any]) -> None:
+        self.url = url
+        self.admin = admin
+        self._seed = 0
+        self._meter = Meter(admin)
+
+    async def block(
+        self, size: int, batches: int, *, members: int = TEN, are_ids_random: bool = True, warm_up: int = WARM_UP
+    ) -> tuple[Cost, Cost]:
+        """Send new leads through ingest, then what it says through the assigner."""
+        await self.admin.execute("UPDATE routes SET is_enabled = (name = $1)", "ten" if members == TEN else "many")
+        await self.admin.execute("CHECKPOINT")
+        ingest, assigner = Cost(), Cost()
+        async with open_database(self.url, application_name=APPLICATION) as database:
+            first = Service("ingest", database, StoreLeads(ReferenceReader("IN", ZONE)), INGEST)
+            then = Service("assigner", database, AssignLeads(), ASSIGNER)
+            created = first.read(self._leads(size * (warm_up + batches), are_ids_random=are_ids_random))
+            await self._run(first, created, size, warm_up, ingest)
+            accepted = then.read(m for m in first.dispatch.sent if m.routing_key == "lead.accepted")
+            await self._run(then, accepted, size, warm_up, assigner)
+            assigned = sum(m.routing_key == "lead.assigned" for m in then.dispatch.sent)
+        assert assigned >= 0.99 * len(created), f"{assigned} of {len(created)} assigned"
+        return ingest, assigner
+
+    async def _run(self, service: Service, messages: Sequence[Message], size: int, warm_up: int, cost: Cost) -> None:
+        parts = [messages[n : n + size] for n in range(0, len(messages), size)]
+        for number, part in enumerate(parts):
+            if number < warm_up:
+                await service.process(part)
+            else:
+                if number == warm_up:
+                    await self._meter.look_for_backends()
+                await self._meter.measure(cost, len(part), lambda part=part: service.process(part))
+
+    def _leads(self, count: int, *, are_ids_random: bool) -> Iterator[Outgoing]:
+        """The simulator's leads, with numbers that fall anywhere in an index, as real ones do."""
+        self._seed += 1
+        rng = random.Random(time.time_ns())
+        maker = LeadMaker(self._seed, f"{time.time_ns()}")
+        for _ in range(count):
+            body = json.loads(maker.make(datetime.now(UTC)).body)
+            if are_ids_random:
+                body["lead_id"] = f"CRM-{rng.getrandbits(64):016x}"
+                body["document_number"] = f"{rng.getrandbits(40):010X}Z"
+                body["mobile_number"] = f"+919{rng.randrange(10**9):09d}"
+            yield Outgoing("lead.created", json.dumps(body).encode())
+
+    @asynccontextmanager
+    async def varied(self, variation: Variation) -> AsyncIterator[None]:
+        definitions = [
+            (await self.admin.fetchval("SELECT pg_get_indexdef($1::regclass)", name)) for name in variation.indexes
+        ]
+        await self._each(variation.change)
+        for name in variation.indexes:
+            await self.admin.execute(f"DROP INDEX {name}")
+        try:
+            if variation.within is None:
+                yield
+            else:
+                with variation.within():
+                    yield
+        finally:
+            await self._each(variation.back)
+            for definition in definitions:
+                await self.admin.execute(definition)
+
+    async def _each(self, statements: str) -> None:
+        for statement in filter(None, statements.split(";")):
+            await self.admin.execute(statement)
+
+
+# Printing.
+
+HEAD = f"{'':52} {'wall':>7} {'python':>7} {'backend':>7} {'WAL B':>7}"
+
+
+def line(name: str, cost: Sequence[float]) -> str:
+    return f"{name:52}" + "".join(f" {value:7.0f}" for value in cost)
+
+
+def together(ingest: Cost, assigner: Cost) -> tuple[float, ...]:
+    return tuple(a + b for a, b in zip(ingest.row(), assigner.row(), strict=True))
+
+
+async def sizes(bench: Bench, what: str, *, is_short: bool) -> None:
+    print(f"\n{what}\n{HEAD}")
+    for members in (TEN, MANY):
+        for size, batches in BATCHES.items():
+            ingest, assigner = await bench.block(size, batches // 4 if is_short else batches, members=members)
+            label = f"{members:6,} members, batches of {size:3}"
+            print(line(f"{label}: ingest", ingest.row()))
+            print(line(f"{label}: assigner", assigner.row()))
+            print(line(f"{label}: both", together(ingest, assigner)), flush=True)
+
+
+async def growth(bench: Bench, *, is_short: bool) -> None:
+    """From empty on, without ANALYZE: does a plan that was kept when the tables were small stay good?"""
+    print(f"\nGrowing from empty, batches of 200, one session, no ANALYZE\n{HEAD}")
+    batches = 50 if is_short else 300
+    ingest, assigner = await bench.block(200, batches, warm_up=0)
+    for start in range(0, batches, batches // 10):
+        part = slice(start, start + batches // 10)
+        for name, cost in (("ingest", ingest), ("assigner", assigner)):
+            values = Cost(cost.wall[part], cost.python[part], cost.backend[part], cost.wal[part])
+            print(line(f"  after {start * 200:7,} leads: {name}", values.row()), flush=True)
+
+
+async def variations(bench: Bench, names: Sequence[str], *, is_short: bool) -> None:
+    print(f"\nOne thing otherwise, batches of 200, both services: difference to the schema as it is\n{HEAD}")
+    batches = 8 if is_short else BATCHES[200]
+    before = together(*await bench.block(200, batches))
+    print(line("as it is", before))
+    for variation in VARIATIONS:
+        if names and not any(name in variation.name for name in names):
+            continue
+        async with bench.varied(variation):
+            ingest, assigner = await bench.block(
+                200, batches, members=variation.members, are_ids_random=variation.are_ids_random
+            )
+        after = together(*await bench.block(200, batches))
+        usual = [(a + b) / 2 for a, b in zip(before, after, strict=True)]
+        changed = [now - then for now, then in zip(together(ingest, assigner), usual, strict=True)]
+        print(f"{variation.name:52}" + "".join(f" {value:+7.0f}" for value in changed), flush=True)
+        before = after
+    print(line("as it is", before))
+
+
+async def statements(bench: Bench) -> None:
+    """Where the server's time goes, from pg_stat_statements, triggers' own statements included."""
+    await bench.admin.execute("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
+    await bench.admin.execute("SELECT pg_stat_statements_reset()")
+    size, batches = 200, BATCHES[200]
+    await bench.block(size, batches)
+    leads = size * (batches + WARM_UP)
+    rows = await bench.admin.fetch(
+        "SELECT query, toplevel, calls, total_exec_time * 1000 AS us, total_plan_time * 1000 AS plan_us, wal_bytes"
+        " FROM pg_stat_statements WHERE calls >= $1 ORDER BY total_exec_time DESC LIMIT 30",
+        batches,
+    )
+    print(f"\nStatements at batches of 200\n{'us/lead':>8} {'plan':>6} {'WAL B':>6} {'us/call':>8} top")
+    for row in rows:
+        sql = " ".join(row["query"].split())[:110]
+        cells = (row["us"] / leads, row["plan_us"] / leads, row["wal_bytes"] / leads, row["us"] / row["calls"])
+        print("{:8.1f} {:6.1f} {:6.0f} {:8.0f}".format(*map(float, cells)), "t" if row["toplevel"] else "n", sql)
+
+
+# The databases.
+
+
+@contextmanager
+def running_postgres(state: Path) -> Iterator[Nodes]:
+    """PostgreSQL alone, of this state folder; whoever leaves last stops it."""
+    nodes = Nodes(
+        state,
+        amqp_url="amqp://none/",
+        postgres_settings={"shared_preload_libraries": "pg_stat_statements", "pg_stat_statements.track": "all"},
+    )
+    users = Users(state / "users.lock")
+    try:
+        with alone(state / "start.lock"):
+            users.join()
+            nodes.postgres.start()
+        yield nodes
+    finally:
+        with alone(state / "start.lock"):
+            if users.leave():
+                nodes.postgres.stop()
+
+
+async def make(nodes: Nodes, name: str, leads: int = 0, *, anew: bool = True) -> Bench:
+    """Give a migrated database, filled with so many leads; an old one of the same size is taken as it is."""
+    url = urlsplit(nodes.database_url)._replace(path=f"/{name}").geturl()
+    server = await connect(nodes.database_url)
+    is_there = await server.fetchval("SELECT count(*) FROM pg_database WHERE datname = $1", name)
+    if is_there and anew:
+        await server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    if is_there and not anew:
+        return Bench(url, await connect(url))
+    await server.execute(f"CREATE DATABASE {name}")
+    await asyncio.to_thread(migrations.upgrade, url)
+    admin = await connect(url)
+    await admin.execute("SET session_replication_role = replica")
+    await admin.execute(CONFIGURE)
+    if leads:
+        started = time.perf_counter()
+        await admin.execute(FILL.format(leads=leads))
+        print(f"filled with {leads:,} leads in {time.perf_counter() - started:.0f} s", flush=True)
+    await admin.execute("SET session_replication_role = origin")
+    if leads:
+        await admin.execute("VACUUM (FREEZE, ANALYZE)")
+    return Bench(url, admin)
+
+
+async def connect(url: str) -> asyncpg.Connection[Any]:
+    return await asyncpg.connect(url.replace("+asyncpg", ""), server_settings={"application_name": "bench admin"})
+
+
+async def run(options: argparse.Namespace) -> None:
+    parts = options.only or ["growth", "empty", "full", "statements", "variations"]
+    with running_postgres(BENCH_STATE) as nodes:
+        if "growth" in parts:
+            await growth(await make(nodes, "bench_growth"), is_short=options.short)
+        if "empty" in parts:
+            await sizes(await make(nodes, "bench_empty"), "Empty", is_short=options.short)
+        if {"full", "statements", "variations"} & set(parts):
+            full = await make(nodes, f"bench_{options.leads}", options.leads, anew=not options.keep)
+            if "full" in parts:
+                await sizes(full, f"{options.leads:,} leads", is_short=options.short)
+            if "statements" in parts:
+                await statements(full)
+            if "variations" in parts:
+                await variations(full, options.vary, is_short=options.short)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--leads", type=int, default=2_000_000, help="how full the full database is")
+    parser.add_argument("--short", action="store_true", help="fewer batches: a minute, rougher figures")
+    parser.add_argument("--keep", action="store_true", help="take the full database of an earlier run as it is")
+    parser.add_argument("--only", nargs="*", choices=["growth", "empty", "full", "statements", "variations"])
+    parser.add_argument("--vary", nargs="*", default=[], help="only variations whose name has one of these words")
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
+    uvloop.run(run(parser.parse_args()))
+
+
+if __name__ == "__main__":
+    main()

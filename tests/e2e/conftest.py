@@ -1,0 +1,77 @@
+"""Real processes on nodes of their own: these tests stop and kill servers that other sessions may be using."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Generator, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import migrations
+from services.cli import config
+from services.cli.local.failures import LocalError
+from services.cli.local.nodes import ROOT, TEST_STATE, Nodes, running_nodes
+from tests.conftest import OURS, VirtualHosts, apart, named, sql
+from tests.stack import Stack, remove_orphans
+
+
+@pytest.fixture(scope="session")
+def nodes() -> Iterator[Nodes]:
+    """Both servers, for these tests only."""
+    remove_orphans()
+    with running_nodes(TEST_STATE / "e2e") as nodes:
+        yield nodes
+
+
+@pytest.fixture(scope="session")
+def template(nodes: Nodes) -> Iterator[str]:
+    """A database that is migrated and has what `./run up` begins with: ten agents on one route."""
+    name = f"{OURS}_e2e_template"
+    url = named(nodes.database_url, name)
+    sql(nodes.database_url, f"CREATE DATABASE {name}")
+    apart(lambda: migrations.upgrade(url))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LEADLINE_DATABASE_URL", url)
+        apart(lambda: config.apply(ROOT / "examples/start.yaml", False))
+    sql(url, "DELETE FROM outbox")
+    yield name
+    sql(nodes.database_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="session")
+def vhosts(nodes: Nodes) -> Iterator[VirtualHosts]:
+    vhosts = VirtualHosts(nodes)
+    yield vhosts
+    with suppress(LocalError):
+        vhosts.remove_all()
+
+
+@pytest.fixture
+async def stack(nodes: Nodes, database_url: str, amqp_url: str, tmp_path: Path) -> AsyncIterator[Stack]:
+    """A mailbox and a supervisor; the test starts the services that it wants. All are gone afterwards."""
+    stack = Stack(tmp_path, nodes, database_url, amqp_url)
+    await stack.lay_out()
+    try:
+        yield stack
+    finally:
+        stack.end()
+        await stack.disconnect()
+
+
+@pytest.fixture(scope="session")
+def many() -> int:
+    """How many leads the tests under load feed."""
+    return int(os.environ.get("LEADLINE_E2E_LEADS", "600"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Show the end of the processes' logs with a test that failed."""
+    report = yield
+    stack = getattr(item, "funcargs", {}).get("stack")
+    if report.when == "call" and report.failed and isinstance(stack, Stack):
+        report.sections += [(f"log {name} (all: {stack.logs})", tail) for name, tail in stack.log_tails()]
+    return report

@@ -1,0 +1,423 @@
+"""The whole system as real processes on a test's own database, virtual host, mailbox and folder of sheets."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import smtplib
+import subprocess
+import sys
+import threading
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass, field
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import aio_pika
+import asyncpg
+import psutil
+
+from services.cli.local.nodes import ROOT, Nodes
+from services.cli.local.ports import LOOPBACK, free_port
+from shared.messaging import topology
+from tests.waiting import eventually
+
+CONSUMED = {
+    "ingest": "ingest",
+    "assigner": "assigner",
+    "documents": "documents",
+    "notifier": "notifier",
+    "deadletters": "dead",
+}
+CONSUMERS = ("ingest", "assigner", "documents", "notifier")
+ALL = (*CONSUMERS, "deadletters")
+MAILBOX = "mailbox"
+START_WITHIN_S = 60.0
+STOP_WITHIN_S = 20.0
+LOG_SHOWN_LINES = 40
+FEED_CHUNK = 20
+_OWNER = "LEADLINE_TEST_OF"
+_OTHERS_VARIABLES = ("LEADLINE_", "POSTGRES_", "SIMULATION_", "LEADS_", "CHECK_INTERVAL", "MAX_LEADS_")
+
+
+@dataclass(slots=True)
+class Replica:
+    """One process of a service; who restarts it keeps its place and its log."""
+
+    name: str
+    number: int
+    command: Sequence[str]
+    environment: dict[str, str]
+    log: Path
+    process: subprocess.Popen[bytes] = field(init=False)
+    #: Whether it is to run: the supervisor starts it again when it has died.
+    is_wanted: bool = True
+    starts: int = 0
+
+    def start(self) -> None:
+        self.starts += 1
+        with self.log.open("ab") as output:
+            self.process = subprocess.Popen(
+                self.command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=self.environment,
+                cwd=self.log.parent,
+                start_new_session=True,
+            )
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    @property
+    def is_running(self) -> bool:
+        return self.process.poll() is None
+
+    def send(self, number: signal.Signals) -> None:
+        with suppress(ProcessLookupError):
+            self.process.send_signal(number)
+
+    def freeze(self) -> None:
+        """SIGSTOP: when this returns, the kernel has stopped it."""
+        self.send(signal.SIGSTOP)
+        while psutil.Process(self.pid).status() != psutil.STATUS_STOPPED:
+            os.sched_yield()
+
+    def thaw(self) -> None:
+        self.send(signal.SIGCONT)
+
+    def kill(self) -> None:
+        """SIGKILL; it stays dead until somebody starts it again."""
+        self.send(signal.SIGKILL)
+        self.process.wait()
+
+    def stop(self) -> int:
+        """SIGTERM; give its exit code. TimeoutExpired if it does not end in time; then it is killed."""
+        self.is_wanted = False
+        self.thaw()
+        self.send(signal.SIGTERM)
+        try:
+            return self.process.wait(STOP_WITHIN_S)
+        finally:
+            self.kill()
+
+
+class Stack:
+    """Services, mailbox, and what an outsider sees of them: rows, files, mails, queues.
+
+    A supervisor starts again what dies, as an operator's would.
+    """
+
+    def __init__(self, folder: Path, nodes: Nodes, database_url: str, amqp_url: str) -> None:
+        self.folder, self.nodes = folder, nodes
+        self.database_url, self.amqp_url = database_url, amqp_url
+        self.sheets, self.mail, self.logs = folder / "sheets", folder / "mail", folder / "log"
+        self.smtp_port = free_port()
+        self.replicas: list[Replica] = []
+        self.extra: dict[str, str] = {}
+        self._rows: asyncpg.Connection[Any] | None = None
+        self._is_over = threading.Event()
+        self._attended = threading.Lock()
+        self._supervisor = threading.Thread(target=self._supervise, name="supervisor")
+
+    # Processes.
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """By which services and the command line find this stack, and nothing of the developer's own."""
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(_OTHERS_VARIABLES)}
+        return {
+            **inherited,
+            "PYTHONPATH": str(ROOT),
+            _OWNER: str(os.getpid()),
+            "LEADLINE_DATABASE_URL": self.database_url,
+            "LEADLINE_AMQP_URL": self.amqp_url,
+            "LEADLINE_SMTP_PORT": str(self.smtp_port),
+            "LEADLINE_SHEETS_DIR": str(self.sheets),
+            **self.extra,
+        }
+
+    async def lay_out(self) -> None:
+        """Declare the topology, start the mailbox and the supervisor."""
+        self.logs.mkdir(parents=True)
+        async with self.channel() as channel:
+            await topology.declare(channel)
+        mailbox = ["services.cli.local.mailbox", "--port", str(self.smtp_port), "--directory", str(self.mail)]
+        self._launch(MAILBOX, 0, mailbox)
+        self._supervisor.start()
+
+    async def start(self, *names: str, replicas: int = 1) -> None:
+        """Start services, and the mailbox with the first; return when they consume."""
+        for name in names:
+            for number in range(replicas):
+                self._launch(name, number, [f"services.{name}"])
+        await eventually(lambda: self._all_consume(names, replicas), within=START_WITHIN_S)
+        await eventually(self.takes_mail, within=START_WITHIN_S)
+
+    def of(self, name: str) -> list[Replica]:
+        return [replica for replica in self.replicas if replica.name == name]
+
+    def one(self, name: str) -> Replica:
+        """The only replica of a service, or the mailbox."""
+        (replica,) = self.of(name)
+        return replica
+
+    @property
+    def pids(self) -> list[int]:
+        return [replica.pid for replica in self.replicas]
+
+    @contextmanager
+    def unattended(self) -> Iterator[None]:
+        """What dies inside stays dead until the end of the block."""
+        with self._attended:
+            yield
+
+    def end(self) -> None:
+        """Leave no process behind."""
+        self._is_over.set()
+        self._supervisor.join()
+        for replica in self.replicas:
+            replica.kill()
+
+    def takes_mail(self) -> bool:
+        try:
+            with smtplib.SMTP(LOOPBACK, self.smtp_port, timeout=5):
+                return True
+        except OSError:
+            return False
+
+    async def run(self, *arguments: str, within: float = 60, **variables: str) -> Ran:
+        """Run `leadline ARGUMENTS` to its end."""
+        program = Path(sys.executable).with_name("leadline")
+        process = await asyncio.create_subprocess_exec(
+            program,
+            *arguments,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**self.environment, **variables},
+            cwd=self.folder,
+        )
+        output, errors = await asyncio.wait_for(process.communicate(), within)
+        return Ran(process.returncode or 0, output.decode(), errors.decode())
+
+    def log_tails(self) -> list[tuple[str, str]]:
+        """The end of each process's log, for a test that has failed."""
+        paths = sorted(self.logs.glob("*.log"))
+        return [(path.name, "\n".join(path.read_text(errors="replace").splitlines()[-LOG_SHOWN_LINES:])) for path in paths]
+
+    def logged(self, name: str, event: str) -> list[dict[str, Any]]:
+        """A service's log entries of one event, of all its replicas."""
+        lines = [line for path in self.logs.glob(f"{name}-*.log") for line in path.read_text().splitlines()]
+        entries = [json.loads(line) for line in lines if line.startswith("{")]
+        return [entry for entry in entries if entry["event"] == event]
+
+    def _launch(self, name: str, number: int, module: Sequence[str]) -> None:
+        log = self.logs / f"{name}-{number}.log"
+        replica = Replica(name, number, [sys.executable, "-m", *module], self.environment, log)
+        replica.start()
+        self.replicas.append(replica)
+
+    def _supervise(self) -> None:
+        while not self._is_over.wait(0.1):
+            with self._attended:
+                for replica in list(self.replicas):
+                    if replica.is_wanted and not replica.is_running:
+                        replica.start()
+
+    async def _all_consume(self, names: Iterable[str], replicas: int) -> bool:
+        for replica in self.replicas:
+            assert replica.is_running, f"{replica.name} ended: see {replica.log}"
+        queues = [CONSUMED[name] for name in names if name in CONSUMED]
+        async with self.channel() as channel:
+            counts = [(await channel.declare_queue(queue, passive=True)).declaration_result for queue in queues]
+        return all((count.consumer_count or 0) >= replicas for count in counts)
+
+    # What an outsider sees: the database.
+
+    async def rows(self, statement: str, *arguments: object) -> list[Any]:
+        """The rows of one statement; again on a new connection where the old one is gone."""
+        if self._rows is None or self._rows.is_closed():
+            self._rows = await asyncpg.connect(self.database_url.replace("+asyncpg", ""), timeout=10)
+        return list(await self._rows.fetch(statement, *arguments))
+
+    async def value(self, statement: str, *arguments: object) -> Any:
+        """The first column of the only row."""
+        ((value, *_),) = await self.rows(statement, *arguments)
+        return value
+
+    async def count(self, what: str) -> int:
+        """How many rows `TABLE WHERE …` has."""
+        return int(await self.value(f"SELECT count(*) FROM {what}"))
+
+    async def disconnect(self) -> None:
+        if self._rows is not None:
+            self._rows.terminate()
+
+    # What an outsider sees: the broker.
+
+    @property
+    def vhost(self) -> str:
+        return urlsplit(self.amqp_url).path[1:] or "/"
+
+    @asynccontextmanager
+    async def channel(self) -> AsyncIterator[aio_pika.abc.AbstractChannel]:
+        connection = await aio_pika.connect(self.amqp_url, timeout=10)
+        async with connection, connection.channel() as channel:
+            yield channel
+
+    async def publish(self, routing_key: str, *bodies: object, exchange: str = "leads", **headers: str) -> None:
+        """Publish with confirms: bytes as they are, all else as JSON. A broker that goes away is tried again."""
+        left = [body if isinstance(body, bytes) else json.dumps(body).encode() for body in bodies]
+        for start in range(0, len(left), 200):
+            chunk = left[start : start + 200]
+            await eventually(lambda chunk=chunk: self._published(exchange, routing_key, chunk, headers), within=60)
+
+    async def _published(self, exchange: str, key: str, bodies: Sequence[bytes], headers: dict[str, str]) -> bool:
+        persistent = aio_pika.DeliveryMode.PERSISTENT
+        try:
+            async with self.channel() as channel:
+                target = await channel.get_exchange(exchange, ensure=False) if exchange else channel.default_exchange
+                messages = [aio_pika.Message(body, delivery_mode=persistent, **headers) for body in bodies]  # type: ignore[arg-type]
+                await asyncio.gather(*(target.publish(message, key) for message in messages))
+        except (aio_pika.exceptions.AMQPError, OSError, RuntimeError):
+            return False
+        return True
+
+    async def listen(self, queue: str, *bindings: tuple[str, str]) -> None:
+        """Bind an outsider's durable queue to exchanges by keys."""
+        async with self.channel() as channel:
+            declared = await channel.declare_queue(queue, durable=True)
+            for exchange, key in bindings:
+                await declared.bind(exchange, key)
+
+    async def heard(self, queue: str) -> list[aio_pika.abc.AbstractIncomingMessage]:
+        """Take all that is ready off an outsider's queue."""
+        async with self.channel() as channel:
+            declared = await channel.declare_queue(queue, passive=True)
+            messages = []
+            while (message := await declared.get(fail=False)) is not None:
+                await message.ack()
+                messages.append(message)
+        return messages
+
+    async def ready(self, *queues: str) -> dict[str, int]:
+        """How many messages are ready, in queues that have any."""
+        async with self.channel() as channel:
+            found = {queue: await channel.declare_queue(queue, passive=True) for queue in queues}
+        return {queue: count for queue, each in found.items() if (count := each.declaration_result.message_count)}
+
+    async def unacknowledged(self, queue: str) -> int:
+        """How many messages the broker has delivered and not seen acknowledged."""
+        arguments = ("list_queues", "--vhost", self.vhost, "name", "messages_unacknowledged", "--formatter", "json")
+        listing = json.loads(await asyncio.to_thread(self.nodes.broker.ctl, *arguments))
+        return int(next(each["messages_unacknowledged"] for each in listing if each["name"] == queue))
+
+    # What an outsider sees: the disk and the mailbox.
+
+    def sheet_files(self) -> dict[str, str]:
+        """SHA-256 by path in the store, of whole files."""
+        paths = [path for path in self.sheets.rglob("*") if path.is_file()]
+        return {str(path.relative_to(self.sheets)): sha256(path.read_bytes()).hexdigest() for path in paths}
+
+    def mails(self) -> list[EmailMessage]:
+        """What the mailbox has accepted, in order."""
+        parse = message_from_bytes
+        return [parse(path.read_bytes(), policy=policy.default) for path in sorted(self.mail.glob("*.eml"))]  # type: ignore[misc]
+
+    def mails_by_id(self) -> dict[str, int]:
+        """How often each Message-ID was accepted."""
+        counts: dict[str, int] = {}
+        for path in self.mail.glob("*.eml"):
+            head = path.read_bytes().partition(b"\r\n\r\n")[0]
+            message_id = str(message_from_bytes(head)["Message-ID"]).strip()
+            counts[message_id] = counts.get(message_id, 0) + 1
+        return counts
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """A command that has ended."""
+
+    code: int
+    output: str
+    errors: str
+
+    @property
+    def json(self) -> Any:
+        assert self.code == 0, self.errors
+        return json.loads(self.output)
+
+
+def remove_orphans() -> None:
+    """Kill what sessions of tests that were killed themselves have left running."""
+    for process in psutil.process_iter():
+        with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+            owner = process.environ().get(_OWNER)
+            if owner is not None and not psutil.pid_exists(int(owner)):
+                process.kill()
+
+
+def a_lead(number: int | str, **others: object) -> dict[str, object]:
+    """The body of a `lead.created` of its own customer."""
+    return {"lead_id": f"L{number}", "source": "META", "customer_name": f"Customer {number}", **others}
+
+
+def leads(count: int, prefix: str = "") -> list[dict[str, object]]:
+    return [a_lead(f"{prefix}{number}") for number in range(count)]
+
+
+@asynccontextmanager
+async def fed(stack: Stack, bodies: Sequence[object], *, over_s: float) -> AsyncIterator[None]:
+    """Publish leads evenly over some seconds while the block runs; the rest at its end at the latest."""
+    ends = asyncio.get_running_loop().time() + over_s
+
+    async def feed() -> None:
+        for number, start in enumerate(range(0, len(bodies), FEED_CHUNK)):
+            await stack.publish("lead.created", *bodies[start : start + FEED_CHUNK])
+            due = ends - over_s * (1 - (number + 1) * FEED_CHUNK / len(bodies))
+            await asyncio.sleep(max(due - asyncio.get_running_loop().time(), 0))  # the pace of the feed
+
+    feeding = asyncio.create_task(feed())
+    try:
+        yield
+        await feeding
+    finally:
+        feeding.cancel()
+
+
+async def everything_is_through(stack: Stack, count: int) -> bool:
+    """So many leads are assigned, printed and mailed, and nothing is on its way any more."""
+    assert await stack.count("assignments WHERE is_current AND assignment_status_id = 2") == count
+    assert await stack.count("documents WHERE status = 'ok'") == count
+    assert await stack.count("notification_deliveries WHERE status = 'sent'") == count
+    assert await stack.count("outbox") == 0
+    assert await stack.ready(*CONSUMED.values()) == {}
+    return True
+
+
+async def assert_each_exactly_once(stack: Stack, count: int, *, killed_notifiers: int = 0) -> None:
+    """Rows, files and mails agree, lead by lead: one assignment, one sheet, one mail (or a repeat per killed notifier)."""
+    assert await stack.count("leads") == count
+    assert await stack.count("assignments") == count
+    assert await stack.count("assignments WHERE agent_id IS NOT NULL") == count
+    rows = await stack.rows("SELECT sheet_key, file_path, sha256, lead_ids FROM documents")
+    assert {row["file_path"]: row["sha256"] for row in rows} == stack.sheet_files()
+    on_sheets = [lead_id for row in rows for lead_id in row["lead_ids"]]
+    assert sorted(on_sheets) == [row["lead_id"] for row in await stack.rows('SELECT lead_id FROM leads ORDER BY lead_id COLLATE "C"')]
+    sent = {row["message_id"] for row in await stack.rows("SELECT message_id FROM notifications WHERE status = 'sent'")}
+    mails = stack.mails_by_id()
+    assert mails.keys() == sent
+    assert len(sent) == count
+    assert count <= sum(mails.values()) <= count + killed_notifiers
+    counted = await stack.rows("SELECT sum(assigned_count) AS assigned, sum(day_count) AS today FROM member_counters")
+    assert [tuple(row) for row in counted] == [(count, count)]
