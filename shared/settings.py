@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AliasChoices, Field, ValidationError
+from pydantic import AliasChoices, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 
 class Settings(BaseSettings):
@@ -33,7 +35,10 @@ class Settings(BaseSettings):
     default_region: str = Field(default="IN", description="ISO country of phone numbers without a country code")
     zone: str = "Asia/Kolkata"
 
-    batch_size: int = Field(default=200, ge=1, le=2_000)
+    #: Most messages a consumer takes at once. The seeds call it MAX_LEADS_PER_BATCH.
+    batch_size: int = Field(
+        default=200, ge=1, le=2_000, validation_alias=AliasChoices("LEADLINE_BATCH_SIZE", "MAX_LEADS_PER_BATCH")
+    )
     log_file: Path | None = None
     log_level: str = "INFO"
 
@@ -52,6 +57,29 @@ class Settings(BaseSettings):
     postgres_db: str = Field(default="leadline", validation_alias="POSTGRES_DB")
     postgres_user: str = Field(default="postgres", validation_alias="POSTGRES_USER")
     postgres_password: str = Field(default="", validation_alias="POSTGRES_PASSWORD")
+
+    @field_validator("amqp_url")
+    @classmethod
+    def _is_amqp(cls, url: str) -> str:
+        if not url.startswith(("amqp://", "amqps://")):
+            raise ValueError("must begin with amqp:// or amqps://")
+        return url
+
+    @field_validator("zone")
+    @classmethod
+    def _is_zone(cls, zone: str) -> str:
+        try:
+            ZoneInfo(zone)
+        except (ZoneInfoNotFoundError, ValueError) as error:
+            raise ValueError(f"must be a time zone such as Asia/Kolkata, not {zone!r}") from error
+        return zone
+
+    @field_validator("log_level")
+    @classmethod
+    def _is_level(cls, level: str) -> str:
+        if level.upper() not in LOG_LEVELS:
+            raise ValueError(f"must be one of {', '.join(LOG_LEVELS)}")
+        return level.upper()
 
     @cached_property
     def database(self) -> str:
@@ -88,10 +116,12 @@ def load_settings() -> Settings:
         SettingsError: naming every variable that is wrong.
     """
     try:
-        return Settings()
+        settings = Settings()
     except ValidationError as error:
         wrong = "; ".join(f"{_variable(str(item['loc'][0]))}: {item['msg']}" for item in error.errors())
         raise SettingsError(f"wrong settings: {wrong}") from None
+    assert settings.database  # refuses a wrong URL here, at the start
+    return settings
 
 
 def _variable(name: str) -> str:
