@@ -11,8 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.documents import queries
 from services.documents.filenames import lot_suffix, sheet_path, stream_suffix
+from services.documents.pdf import render
 from services.documents.queries import Kept, Sheet
-from services.documents.sheet import render
 from shared.db.session import Database
 from shared.events import DocumentReady, LeadAssigned, LeadUnassigned
 from shared.messaging.envelope import Message

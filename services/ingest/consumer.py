@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.ingest import intake, queries
-from services.ingest.intake import Lead
+from services.ingest import intake, problems, queries
+from services.ingest.changes import apply_changes, differing_fields
+from services.ingest.intake import Lead, NaturalKey
 from services.ingest.queries import Claim, Holder
 from services.ingest.reference import Known, ReferenceReader
 from shared.db.session import Database
@@ -23,7 +24,7 @@ def refuse(invalid: Invalid) -> tuple[str, Sequence[Event]]:
     """Say field by field what is wrong with a message that holds no event, and tell its sender."""
     if invalid.error is None:
         return invalid.reason, ()
-    rejected = intake.as_error(invalid.error)
+    rejected = problems.as_error(invalid.error)
     return rejected.reason, [LeadRejected(lead_id=invalid.lead_id, errors=rejected.errors)]
 
 
@@ -37,8 +38,14 @@ class Piece:
     now: datetime
     known: Known
     created: Mapping[str, tuple[Message, Lead]]
-    updated: Sequence[Message]
+    updated: Mapping[str, tuple[Message, LeadUpdated]]
     refused: Sequence[Effect]
+
+    @property
+    def sources(self) -> frozenset[str]:
+        """All that are named."""
+        updated = {event.source for _, event in self.updated.values() if event.source}
+        return frozenset({lead.source for _, lead in self.created.values()} | updated)
 
 
 class StoreLeads:
@@ -49,42 +56,31 @@ class StoreLeads:
 
     async def prepare(self, database: Database, batch: Sequence[Message]) -> AsyncGenerator[Piece, None]:
         piece = read(batch, await self._reference.latest(database), datetime.now(UTC))
-        if piece.refused:  # perhaps over something that was added a moment ago
+        if piece.refused or not all(map(piece.known.has_source, piece.sources)):  # perhaps it was added a moment ago
             piece = read(batch, await self._reference.anew(database), piece.now)
         yield piece
 
     async def save(self, tx: AsyncConnection, piece: Piece) -> Sequence[Effect]:
         """Store new leads with their first assignment, count repeats, apply updates.
 
-        Rows are locked in the order of their keys: sources, stores, customers, leads, natural keys.
+        Rows are locked in one order: sources, stores, customers, leads that are new, natural keys, leads that exist.
         """
+        known = await _with_new_sources_and_stores(tx, piece)
         leads = [lead for _, lead in piece.created.values()]
-        piece = await _with_new_sources_and_stores(tx, piece, leads)
-        customers = await queries.add_customers(tx, leads)
-        rows = {lead.lead_id: _row(lead, piece.known, customers) for lead in leads}
-        new = await queries.insert_leads(tx, list(rows.values())) if rows else {}
-        duplicates = await _claim(tx, piece, {lead_id: (key, rows[lead_id]) for lead_id, key in new.items()})
+        customers = await queries.add_customers(tx, _people(piece))
+        new = await queries.insert_leads(tx, [_row(asdict(lead), known, customers) for lead in leads]) if leads else {}
+        claims = [_claims(piece.created[lead_id][1], key, known, customers) for lead_id, key in new.items()]
+        duplicates = await _know_again(tx, claims)
         if new:
             await queries.insert_assignments(tx, {key: key in duplicates for key in new.values()})
-        existing = [lead_id for lead_id in rows if lead_id not in new]
-        changed = await _look_again(tx, piece, existing)
-        accepted = [
-            LeadAccepted(lead_id=lead_id, revision=1, as_of=_as_of(piece.created[lead_id][0]))
-            for lead_id, key in new.items()
-            if key not in duplicates
-        ]
-        told = [
-            LeadDuplicate(lead_id=lead_id, revision=1, duplicate_of=duplicates[key].lead_id)
-            for lead_id, key in new.items()
-            if key in duplicates
-        ]
-        return [*accepted, *told, *changed, *piece.refused]
+        changed = await _look_again(tx, piece, known, [lead.lead_id for lead in leads if lead.lead_id not in new])
+        return [*_told(piece, new, duplicates), *changed, *piece.refused]
 
 
 def read(batch: Sequence[Message], known: Known, now: datetime) -> Piece:
     """Read all messages of a batch; pure."""
     created: dict[str, tuple[Message, Lead]] = {}
-    updated: list[Message] = []
+    updated: dict[str, tuple[Message, LeadUpdated]] = {}
     refused: list[Effect] = []
     for message in batch:
         match message.event:
@@ -94,69 +90,117 @@ def read(batch: Sequence[Message], known: Known, now: datetime) -> Piece:
                     created[lead.lead_id] = message, lead
                 else:
                     refused += _rejected(message, event.lead_id, lead)
-            case LeadUpdated():
-                updated.append(message)
+            case LeadUpdated() as event:
+                # Of which source its lead is, is not known yet, nor does it matter to what can be wrong.
+                changes = intake.read_updated(event, known.rules(event.source or ""), known.reference, now)
+                if isinstance(changes, problems.Rejected):
+                    refused += _rejected(message, event.lead_id, changes)
+                else:
+                    updated[event.lead_id] = message, event
             case other:
                 raise TypeError(f"ingest takes no {other.type}")
     return Piece(now, known, created, updated, refused)
 
 
-def _rejected(message: Message, lead_id: str, rejected: intake.Rejected) -> list[Effect]:
+def _rejected(message: Message, lead_id: str, rejected: problems.Rejected) -> list[Effect]:
     return [
         Rejected(message, rejected.reason, "Invalid"),
         LeadRejected(lead_id=lead_id, errors=rejected.errors),
     ]
 
 
-async def _with_new_sources_and_stores(tx: AsyncConnection, piece: Piece, leads: Sequence[Lead]) -> Piece:
+async def _with_new_sources_and_stores(tx: AsyncConnection, piece: Piece) -> Known:
     """Store what nobody knows yet as new: it holds nothing up."""
-    known = piece.known
-    names = {lead.source for lead in leads} | {
-        event.source for message in piece.updated if isinstance(event := message.event, LeadUpdated) and event.source
-    }
-    if unknown := sorted(name for name in names if name.casefold() not in known.sources):
-        known = replace(known, sources=await queries.add_sources(tx, unknown))
-    stores = {lead.store_code: lead.store_name for lead in leads if lead.store_code not in known.stores}
-    stores.pop(None, None)
-    if stores:
-        await queries.add_stores(tx, {code: name for code, name in stores.items() if code is not None})
-    return replace(piece, known=known)
+    known = await _with_sources(tx, piece.known, piece.sources)
+    leads: list[Lead | LeadUpdated] = [lead for _, lead in piece.created.values()]
+    leads += [event for _, event in piece.updated.values()]
+    stores = {each.store_code: each.store_name for each in leads if each.store_code is not None}
+    if unknown := {code: name for code, name in stores.items() if code not in known.stores}:
+        await queries.add_stores(tx, unknown)
+    return known
 
 
-def _row(lead: Lead, known: Known, customers: Mapping[str, int]) -> dict[str, Any]:
-    """Give a lead as a row of `leads`: ids in the place of names."""
-    return _as_row(asdict(lead), known, customers)
+async def _with_sources(tx: AsyncConnection, known: Known, names: Iterable[str]) -> Known:
+    unknown = sorted(name for name in names if not known.has_source(name))
+    if not unknown:
+        return known
+    return replace(known, sources={**known.sources, **await queries.add_sources(tx, unknown)})
 
 
-def _as_row(lead: Mapping[str, Any], known: Known, customers: Mapping[str, int]) -> dict[str, Any]:
-    ids = {"source_id": known.rules(lead["source"]).id, "customer_id": customers.get(lead["external_id"] or "")}
-    return {**lead, **ids}
+def _people(piece: Piece) -> list[dict[str, Any]]:
+    """Who may be a new customer; of an update, before its lead is locked, since all lock customers before leads."""
+    fields = ("external_id", "customer_name", "mobile_number", "email")
+    people = [*(lead for _, lead in piece.created.values()), *(event for _, event in piece.updated.values())]
+    return [{name: getattr(person, name) for name in fields} for person in people]
 
 
-async def _claim(
-    tx: AsyncConnection, piece: Piece, new: Mapping[str, tuple[int, Mapping[str, Any]]]
-) -> dict[int, Holder]:
-    """Let the new leads claim their natural keys; give the duplicates with the lead that each repeats."""
-    claims: dict[intake.NaturalKey, Claim] = {}
-    duplicates: dict[int, Holder] = {}
-    for lead_id, (key, row) in new.items():
-        _, lead = piece.created[lead_id]
-        rules = piece.known.rules(lead.source)
-        for natural in intake.natural_keys(lead, rules):
-            claim = Claim(natural, key, lead_id, row["customer_id"], lead.created_at)
-            first = claims.setdefault(natural, claim)
-            if first is not claim and first.id != key:
-                holder = Holder(first.id, first.lead_id, first.customer_id, first.seen_at, is_open=True)
-                if _is_kept(claim, holder, rules.duplicate_days):
-                    duplicates[key] = holder
-    days = {lead_id: piece.known.rules(piece.created[lead_id][1].source).duplicate_days for lead_id in new}
-    ordered = [claim for claim in claims.values() if claim.id not in duplicates]
-    if ordered:
-        kept = await queries.claim_keys(tx, ordered, lambda claim, held: _is_kept(claim, held, days[claim.lead_id]))
-        duplicates |= kept
+def _row(lead: Mapping[str, Any], known: Known, customers: Mapping[str, int]) -> dict[str, Any]:
+    """Give a lead as a row of `leads`: ids in the place of names. KeyError for a source that is not stored."""
+    source = known.sources[lead["source"].casefold()]
+    return {**lead, "source_id": source.id, "customer_id": customers.get(lead["external_id"] or "")}
+
+
+def _told(piece: Piece, new: Mapping[str, int], duplicates: Mapping[int, Holder]) -> list[Event]:
+    return [
+        LeadDuplicate(lead_id=lead_id, revision=1, duplicate_of=duplicates[key].lead_id)
+        if key in duplicates
+        else LeadAccepted(lead_id=lead_id, revision=1, as_of=_as_of(piece.created[lead_id][0]))
+        for lead_id, key in new.items()
+    ]
+
+
+# Knowing again.
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """A new lead and the natural keys that it claims; how many days it is another's duplicate."""
+
+    id: int
+    keys: Sequence[Claim]
+    days: int
+
+
+def _claims(lead: Lead, key: int, known: Known, customers: Mapping[str, int]) -> Claims:
+    rules = known.rules(lead.source)
+    customer_id = customers.get(lead.external_id or "")
+    keys = [
+        Claim(natural, key, lead.lead_id, customer_id, lead.created_at) for natural in intake.natural_keys(lead, rules)
+    ]
+    return Claims(key, keys, rules.duplicate_days)
+
+
+async def _know_again(tx: AsyncConnection, leads: Sequence[Claims]) -> dict[int, Holder]:
+    """Let new leads claim their natural keys; give the duplicates with the lead that each repeats."""
+    claims = [claim for lead in leads for claim in lead.keys]
+    first = {claim.key: claim for claim in reversed(claims)}
+    if not first:
+        return {}
+    before = await queries.hold_keys(tx, list(first.values()))
+    duplicates, after = settle(leads, before)
+    if taken := [claim for key, claim in after.items() if key in before or claim is not first[key]]:
+        await queries.take_keys(tx, taken)
     if duplicates:
         await queries.mark_duplicates(tx, {key: holder.id for key, holder in duplicates.items()})
     return duplicates
+
+
+def settle(
+    leads: Sequence[Claims], holders: Mapping[NaturalKey, Holder]
+) -> tuple[dict[int, Holder], dict[NaturalKey, Claim]]:
+    """One lead after the other: a duplicate claims nothing, any other takes its keys. Pure."""
+    now = dict(holders)
+    duplicates: dict[int, Holder] = {}
+    taken: dict[NaturalKey, Claim] = {}
+    for lead in leads:
+        found = [holder for claim in lead.keys if (holder := now.get(claim.key)) and _is_kept(claim, holder, lead.days)]
+        if found:
+            duplicates[lead.id] = found[0]
+            continue
+        for claim in lead.keys:
+            taken[claim.key] = claim
+            now[claim.key] = Holder(claim.id, claim.lead_id, claim.customer_id, claim.seen_at, is_open=True)
+    return duplicates, taken
 
 
 def _is_kept(claim: Claim, holder: Holder, days: int) -> bool:
@@ -165,75 +209,56 @@ def _is_kept(claim: Claim, holder: Holder, days: int) -> bool:
     return holder.is_open and not is_same_customer and abs(claim.seen_at - holder.seen_at) <= timedelta(days=days)
 
 
-async def _look_again(tx: AsyncConnection, piece: Piece, repeated: Sequence[str]) -> list[Effect]:
+# Leads that exist.
+
+
+async def _look_again(tx: AsyncConnection, piece: Piece, known: Known, repeated: Sequence[str]) -> list[Effect]:
     """Count leads that came again and name what differs; apply updates."""
-    updates = {event.lead_id: message for message in piece.updated if isinstance(event := message.event, LeadUpdated)}
-    if not repeated and not updates:
+    if not repeated and not piece.updated:
         return []
-    stored = await queries.lock_leads(tx, [*repeated, *updates])
+    stored = await queries.lock_leads(tx, [*repeated, *piece.updated])
+    known = await _with_sources(tx, known, {lead["source"] for lead in stored.values()})
     if repeated:
         await queries.count_repeats(tx, repeated)
     effects: list[Effect] = []
     for lead_id in repeated:
         lead = stored[lead_id]
-        if fields := intake.differing_fields(lead, piece.created[lead_id][1], lead["written_at"] or {}):
+        if fields := differing_fields(lead, piece.created[lead_id][1], lead["written_at"] or {}):
             effects.append(
                 LeadDuplicate(lead_id=lead_id, revision=lead["revision"], duplicate_of=lead_id, differing_fields=fields)
             )
-    return effects + await _apply(tx, piece, updates, stored)
+    return effects + await _apply(tx, piece, known, stored)
 
 
 async def _apply(
-    tx: AsyncConnection, piece: Piece, updates: Mapping[str, Message], stored: Mapping[str, Mapping[str, Any]]
+    tx: AsyncConnection, piece: Piece, known: Known, stored: Mapping[str, Mapping[str, Any]]
 ) -> list[Effect]:
     """Apply each update to its lead; one whose lead is not there yet waits on the ladder."""
     effects: list[Effect] = []
-    merged: dict[str, dict[str, Any]] = {}
+    merged: list[dict[str, Any]] = []
     noted: dict[str, Mapping[str, str]] = {}
-    for lead_id, message in updates.items():
-        event = message.event
-        assert isinstance(event, LeadUpdated)
+    for lead_id, (message, event) in piece.updated.items():
         lead = stored.get(lead_id)
         if lead is None:
             effects.append(Deferred(message, f"the lead {lead_id!r} is not known yet", "UnknownLead"))
             continue
-        rules = piece.known.rules(event.source or lead["source"])
-        changes = intake.read_updated(event, rules, piece.known.reference, piece.now)
-        if isinstance(changes, intake.Rejected):
+        changes = intake.read_updated(event, known.rules(event.source or lead["source"]), known.reference, piece.now)
+        if isinstance(changes, problems.Rejected):
             effects += _rejected(message, lead_id, changes)
             continue
-        after = intake.apply_changes(lead, lead["written_at"] or {}, changes)
+        after = apply_changes(lead, lead["written_at"] or {}, changes)
         if after.is_changed:
-            merged[lead_id] = {**lead, **after.values, "written_at": after.written_at}
+            merged.append({**lead, **after.values, "written_at": after.written_at})
             effects.append(LeadAccepted(lead_id=lead_id, revision=lead["revision"] + 1))
         elif after.is_newer:
             noted[lead_id] = after.written_at
-    await _write(tx, piece.known, merged, noted)
+    if merged:
+        customers = await queries.add_customers(tx, merged)
+        await queries.update_leads(tx, [_row(lead, known, customers) for lead in merged])
+    if noted:
+        await queries.mark_written(tx, noted)
     return effects
 
 
-async def _write(
-    tx: AsyncConnection, known: Known, merged: Mapping[str, dict[str, Any]], noted: Mapping[str, Mapping[str, str]]
-) -> None:
-    if merged:
-        people = [
-            Lead(
-                lead_id=lead["lead_id"],
-                source=lead["source"],
-                created_at=lead["created_at"],
-                external_id=lead["external_id"],
-                customer_name=lead["customer_name"],
-                mobile_number=lead["mobile_number"],
-                email=lead["email"],
-            )
-            for lead in merged.values()
-        ]
-        customers = await queries.add_customers(tx, people)
-        await queries.update_leads(tx, [_as_row(lead, known, customers) for lead in merged.values()])
-    if noted:
-        await queries.mark_written(tx, noted)
-
-
-def _as_of(message: Message) -> Any:
-    event = message.event
-    return event.as_of if isinstance(event, LeadCreated) else None
+def _as_of(message: Message) -> date | None:
+    return message.event.as_of if isinstance(message.event, LeadCreated) else None

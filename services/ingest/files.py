@@ -15,21 +15,20 @@ from hashlib import blake2b
 from pydantic import ValidationError
 from pydantic_core import to_json
 
+from services.ingest.attributes import ATTRIBUTES_MAX_BYTES
+from services.ingest.dates import DateOrder, find_date_order, read_time
 from services.ingest.exports import (
     FIELDS,
     OUR_OWN_COLUMNS,
     SYSTEMS,
-    DateOrder,
     Export,
     column_key,
-    find_date_order,
     flag_columns,
     is_closed_state,
     is_true,
-    read_time,
     state_columns,
 )
-from services.ingest.intake import ATTRIBUTES_MAX_BYTES, as_error
+from services.ingest.problems import as_error
 from services.ingest.tables import ImportFileError, Row, Table, open_table
 from shared.events import LeadCreated
 

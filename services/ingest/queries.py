@@ -4,7 +4,7 @@ that meet wait for each other instead of deadlocking."""
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.ingest.intake import Lead, Names, NaturalKey, Reference
+from services.ingest.intake import Names, NaturalKey, Reference
 
 #: The columns that a lead's message decides, with their types; `source` and `external_id` are ids in the table.
 COLUMNS = {
@@ -84,16 +84,18 @@ READ_LEADS = text("""
     WHERE leads.lead_id = ANY(CAST(:lead_ids AS text[]))
 """)
 _keys = "unnest(CAST(:kinds AS text[]), CAST(:keys AS text[])) AS new (kind, key)"
+_claims = """
+    unnest(CAST(:kinds AS text[]), CAST(:keys AS text[]), CAST(:lead_ids AS bigint[]),
+           CAST(:customer_ids AS bigint[]), CAST(:seen_at AS timestamptz[]))
+    AS new (kind, key, lead_id, customer_id, seen_at)
+"""
 #: Waits for whoever is claiming the same key; what is not returned is another's.
-CLAIM_KEYS = text("""
+CLAIM_KEYS = text(f"""
     INSERT INTO lead_keys (kind, key, lead_id, customer_id, seen_at)
-    SELECT * FROM unnest(CAST(:kinds AS text[]), CAST(:keys AS text[]), CAST(:lead_ids AS bigint[]),
-                         CAST(:customer_ids AS bigint[]), CAST(:seen_at AS timestamptz[]))
-                  AS new (kind, key, lead_id, customer_id, seen_at)
-    ORDER BY kind, key
+    SELECT * FROM {_claims} ORDER BY kind, key
     ON CONFLICT (kind, key) DO NOTHING
     RETURNING kind, key
-""")
+""")  # noqa: S608
 LOCK_KEYS = text(f"""
     SELECT 1 FROM lead_keys JOIN {_keys} USING (kind, key) ORDER BY kind, key FOR NO KEY UPDATE OF lead_keys
 """)  # noqa: S608
@@ -103,13 +105,10 @@ READ_HOLDERS = text(f"""
     FROM lead_keys JOIN {_keys} USING (kind, key) JOIN leads ON leads.id = lead_keys.lead_id
          LEFT JOIN assignments ON assignments.lead_id = lead_keys.lead_id AND assignments.is_current
 """)  # noqa: S608
-TAKE_KEYS = text("""
+TAKE_KEYS = text(f"""
     UPDATE lead_keys SET lead_id = new.lead_id, customer_id = new.customer_id, seen_at = new.seen_at
-    FROM unnest(CAST(:kinds AS text[]), CAST(:keys AS text[]), CAST(:lead_ids AS bigint[]),
-                CAST(:customer_ids AS bigint[]), CAST(:seen_at AS timestamptz[]))
-         AS new (kind, key, lead_id, customer_id, seen_at)
-    WHERE lead_keys.kind = new.kind AND lead_keys.key = new.key
-""")
+    FROM {_claims} WHERE lead_keys.kind = new.kind AND lead_keys.key = new.key
+""")  # noqa: S608
 INSERT_ASSIGNMENTS = text("""
     INSERT INTO assignments (lead_id, assignment_status_id, reason, closed_at)
     SELECT id, CASE WHEN is_duplicate THEN 4 ELSE 1 END, CASE WHEN is_duplicate THEN 'duplicate' END,
@@ -137,7 +136,13 @@ NEW_CUSTOMERS = text("""
     ON CONFLICT (external_id) DO NOTHING
 """)
 CUSTOMER_IDS = text("SELECT external_id, id FROM customers WHERE external_id = ANY(CAST(:external_ids AS text[]))")
-SOURCES = text("SELECT id, name, region, zone, natural_keys, duplicate_days FROM sources")
+_source_columns = "sources.id, sources.name, region, zone, natural_keys, duplicate_days"
+SOURCES = text(f"SELECT sources.name AS asked, {_source_columns} FROM sources")  # noqa: S608
+#: By the names asked for: which of them are one is the database's to say.
+SOURCES_OF = text(f"""
+    SELECT asked, {_source_columns} FROM unnest(CAST(:names AS text[])) AS asked
+         JOIN sources ON lower(sources.name) = lower(asked)
+""")  # noqa: S608
 STORES = text("SELECT store_code FROM stores")
 REFERENCE = text("""
     SELECT 'business_line' AS kind, id, name, NULL AS code FROM business_lines
@@ -190,35 +195,39 @@ async def read_reference(connection: AsyncConnection) -> tuple[Reference, dict[s
         countries=Names.of(names.get("country", ())),
         document_types=Names.of(names.get("document_type", ())),
     )
-    sources = {
-        row.name.casefold(): Source(
-            row.id, row.name, row.region, row.zone, frozenset(row.natural_keys), row.duplicate_days
-        )
-        for row in await connection.execute(SOURCES)
-    }
+    sources = _sources(await connection.execute(SOURCES))
     return reference, sources, frozenset((await connection.execute(STORES)).scalars())
 
 
 async def add_sources(tx: AsyncConnection, names: Sequence[str]) -> dict[str, Source]:
-    """Store unknown sources as new; give all of them by folded name."""
+    """Store unknown sources as new; give those of these names, by folded name."""
     await tx.execute(NEW_SOURCES, {"names": list(names)})
-    return (await read_reference(tx))[1]
+    return _sources(await tx.execute(SOURCES_OF, {"names": list(names)}))
+
+
+def _sources(rows: Iterable[Any]) -> dict[str, Source]:
+    return {
+        row.asked.casefold(): Source(
+            row.id, row.name, row.region, row.zone, frozenset(row.natural_keys), row.duplicate_days
+        )
+        for row in rows
+    }
 
 
 async def add_stores(tx: AsyncConnection, stores: Mapping[str, str | None]) -> None:
     await tx.execute(NEW_STORES, {"codes": list(stores), "names": list(stores.values())})
 
 
-async def add_customers(tx: AsyncConnection, leads: Sequence[Lead]) -> dict[str, int]:
-    """Give the ids of the customers behind leads, new ones stored."""
-    first = {lead.external_id: lead for lead in reversed(leads) if lead.external_id is not None}
+async def add_customers(tx: AsyncConnection, people: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """Give the ids of those people who have an `external_id`; new ones are stored with name and contact."""
+    first = {person["external_id"]: person for person in reversed(people) if person["external_id"] is not None}
     if not first:
         return {}
     columns = {
         "external_ids": list(first),
-        "names": [lead.customer_name for lead in first.values()],
-        "mobiles": [lead.mobile_number for lead in first.values()],
-        "emails": [lead.email for lead in first.values()],
+        "names": [person["customer_name"] for person in first.values()],
+        "mobiles": [person["mobile_number"] for person in first.values()],
+        "emails": [person["email"] for person in first.values()],
     }
     await tx.execute(NEW_CUSTOMERS, columns)
     rows = await tx.execute(CUSTOMER_IDS, {"external_ids": list(first)})
@@ -253,26 +262,26 @@ async def count_repeats(tx: AsyncConnection, lead_ids: Sequence[str]) -> None:
     await tx.execute(COUNT_REPEATS, {"lead_ids": list(lead_ids)})
 
 
-async def claim_keys(
-    tx: AsyncConnection, claims: Sequence[Claim], is_kept: Callable[[Claim, Holder], bool]
-) -> dict[int, Holder]:
-    """Let new leads claim their natural keys; give the holder for each lead whose key another keeps.
+async def hold_keys(tx: AsyncConnection, claims: Sequence[Claim]) -> dict[NaturalKey, Holder]:
+    """Hold natural keys, in their order, claimed where nobody has them; give the holders of the others.
 
-    Two claims of one key must not come together. `is_kept` decides whether a holder keeps its key.
+    Two claims of one key must not come together.
     """
-    won = {(row.kind, row.key) for row in await tx.execute(CLAIM_KEYS, _claims(claims))}
-    contested = [claim for claim in claims if (claim.key.kind, claim.key.key) not in won]
+    won = {(row.kind, row.key) for row in await tx.execute(CLAIM_KEYS, _columns_of(claims))}
+    contested = [claim.key for claim in claims if (claim.key.kind, claim.key.key) not in won]
     if not contested:
         return {}
-    keys = {"kinds": [claim.key.kind for claim in contested], "keys": [claim.key.key for claim in contested]}
+    keys = {"kinds": [key.kind for key in contested], "keys": [key.key for key in contested]}
     await tx.execute(LOCK_KEYS, keys)
-    holders = {
+    return {
         NaturalKey(row.kind, row.key): Holder(row.id, row.lead_id, row.customer_id, row.seen_at, row.is_open)
         for row in await tx.execute(READ_HOLDERS, keys)
     }
-    kept = {claim: holder for claim in contested if is_kept(claim, holder := holders[claim.key])}
-    await tx.execute(TAKE_KEYS, _claims([claim for claim in contested if claim not in kept]))
-    return {claim.id: holder for claim, holder in kept.items()}
+
+
+async def take_keys(tx: AsyncConnection, claims: Sequence[Claim]) -> None:
+    """Write who holds these keys from now on. They are held already."""
+    await tx.execute(TAKE_KEYS, _columns_of(claims))
 
 
 async def mark_duplicates(tx: AsyncConnection, holders: Mapping[int, int]) -> None:
@@ -284,7 +293,7 @@ async def insert_assignments(tx: AsyncConnection, lead_ids: Mapping[int, bool]) 
     await tx.execute(INSERT_ASSIGNMENTS, {"ids": list(lead_ids), "are_duplicates": list(lead_ids.values())})
 
 
-def _claims(claims: Sequence[Claim]) -> dict[str, list[Any]]:
+def _columns_of(claims: Sequence[Claim]) -> dict[str, list[Any]]:
     return {
         "kinds": [claim.key.kind for claim in claims],
         "keys": [claim.key.key for claim in claims],

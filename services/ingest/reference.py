@@ -27,6 +27,9 @@ class Known:
     region: str
     zone: ZoneInfo
 
+    def has_source(self, name: str) -> bool:
+        return name.casefold() in self.sources
+
     def rules(self, source: str) -> SourceRules:
         """How leads of a source are read; one that nobody knows has the defaults."""
         found = self.sources.get(source.casefold())

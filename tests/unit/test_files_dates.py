@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.ingest.exports import DateOrder, DayMonth, find_date_order, read_time
+from services.ingest.dates import DateOrder, DayMonth, find_date_order, read_time
 
 times = st.datetimes(min_value=datetime(1970, 1, 1), max_value=datetime(2068, 12, 31))  # noqa: DTZ001
 

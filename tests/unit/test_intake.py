@@ -13,21 +13,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from services.ingest.changes import differing_fields
 from services.ingest.intake import (
     Lead,
     Names,
     NaturalKey,
     Reference,
-    Rejected,
     SourceRules,
-    as_error,
-    differing_fields,
     is_duplicate,
     lead_type,
     natural_keys,
     read_created,
-    too_large,
 )
+from services.ingest.problems import Rejected, as_error, too_large
 from shared.db import models
 from shared.events import LeadCreated, LeadUpdated
 

@@ -13,19 +13,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.ingest.changes import Merged, apply_changes, differing_fields
 from services.ingest.intake import (
     Lead,
     LeadChanges,
-    Merged,
     Names,
     Reference,
-    Rejected,
     SourceRules,
-    apply_changes,
-    differing_fields,
     read_created,
     read_updated,
 )
+from services.ingest.problems import Rejected
 from shared.events import LeadCreated, LeadUpdated
 
 NOW = datetime(2025, 2, 1, 12, tzinfo=UTC)

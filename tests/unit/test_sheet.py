@@ -15,6 +15,7 @@ from pypdf.generic import ArrayObject
 
 from services.documents import sheet
 from services.documents.fonts import face
+from services.documents.pdf import render
 from services.documents.sheet import FIELDS, Box, Line, SheetFacts, SheetRow
 
 LONG_ADDRESS = "Flat 1203, Tower B, Example Heights, 45 Example Cross Road, Sample Nagar, Exampleville 560000, " * 5
@@ -137,7 +138,7 @@ def test_any_text_can_be_printed(text: str) -> None:
     for line in sheet.row_lines(row):
         width = face(line.weight).width(line.text) * line.size / 1000
         assert line.x + width <= line.box.x + line.box.width
-    sheet.render(a_sheet(row, agent_name=text, page_group_code=text, sheet_key=text))
+    render(a_sheet(row, agent_name=text, page_group_code=text, sheet_key=text))
 
 
 def test_cells_and_fields_lie_side_by_side() -> None:
@@ -165,13 +166,13 @@ def test_what_is_absent_is_blank() -> None:
     row = SheetRow("L251121A001-0001", None, None, None, None, None, None)
     facts = a_sheet(row, page_group_code=None, agent_code=None, agent_name=None, batch_date=None)
     assert sheet.row_lines(facts.rows[0]) == []
-    assert "None" not in read(sheet.render(facts)).pages[0].extract_text()
+    assert "None" not in read(render(facts)).pages[0].extract_text()
 
 
 @pytest.mark.parametrize(("leads", "pages"), [(0, 1), (1, 1), (7, 1), (8, 2), (25, 4), (120, 18)])
 def test_each_page_says_whose_it_is(leads: int, pages: int) -> None:
     """Page group, agent, date and page on every page, and each lead once."""
-    reader = read(sheet.render(a_sheet(*(a_row(number) for number in range(1, leads + 1)))))
+    reader = read(render(a_sheet(*(a_row(number) for number in range(1, leads + 1)))))
     texts = [page.extract_text() for page in reader.pages]
     assert len(texts) == pages
     for number, text in enumerate(texts, 1):
@@ -186,7 +187,7 @@ def test_each_page_says_whose_it_is(leads: int, pages: int) -> None:
 def test_names_can_be_searched_and_copied() -> None:
     """The characters are kept, not only their shapes."""
     names = ["Zoë Müller", "Ελένη Παράδειγμα μΩ", "Пример Образцова"]
-    text = read(sheet.render(a_sheet(*(a_row(customer_name=name) for name in names)))).pages[0].extract_text()
+    text = read(render(a_sheet(*(a_row(customer_name=name) for name in names)))).pages[0].extract_text()
     for name in names:
         assert name in text
 
@@ -194,7 +195,7 @@ def test_names_can_be_searched_and_copied() -> None:
 def test_every_field_can_be_filled_and_read_back() -> None:
     """All fields of all leads, by their documented names, each showing its own value."""
     rows = [a_row(number) for number in range(1, 10)]
-    writer = PdfWriter(clone_from=read(sheet.render(a_sheet(*rows))))
+    writer = PdfWriter(clone_from=read(render(a_sheet(*rows))))
     filled = {
         sheet.field_name(row.lead_assignment_code, field.name): field.choices[-1]
         if field.choices
@@ -214,7 +215,7 @@ def test_every_field_can_be_filled_and_read_back() -> None:
 
 def test_fields_come_in_reading_order_each_with_tooltip_and_appearance() -> None:
     """Tab goes along a lead's row, then to the next lead; the names are a contract."""
-    reader = read(sheet.render(a_sheet(a_row(1), a_row(2))))
+    reader = read(render(a_sheet(a_row(1), a_row(2))))
     [page] = reader.pages
     widgets = widgets_of(page)
     names = ["conv", "order_no", "order_date", "value", "payment_mode", "payment_amt", "remarks"]
@@ -240,17 +241,17 @@ def test_a_field_name_tells_its_code_and_field(code: str, field: str) -> None:
 def test_a_code_with_a_dot_is_one_level_of_the_form() -> None:
     """The reader finds the field by its full name."""
     code = "L251121Ä.1%-0001"
-    fields = read(sheet.render(a_sheet(a_row(lead_assignment_code=code)))).get_fields() or {}
+    fields = read(render(a_sheet(a_row(lead_assignment_code=code)))).get_fields() or {}
     assert sheet.field_name(code, "conv") in fields
 
 
 def test_the_same_facts_are_the_same_bytes() -> None:
     """Whatever has been printed before; other facts are other bytes."""
     mixed = a_sheet(*(a_row(customer_name=text) for text in SCRIPTS))
-    first = sheet.render(mixed)
-    other = sheet.render(a_sheet(a_row(customer_name="ज्ञानेश्वर")))
-    assert sheet.render(mixed) == first
-    assert other != sheet.render(a_sheet(a_row(customer_name="ज्ञानेश्वरी")))
+    first = render(mixed)
+    other = render(a_sheet(a_row(customer_name="ज्ञानेश्वर")))
+    assert render(mixed) == first
+    assert other != render(a_sheet(a_row(customer_name="ज्ञानेश्वरी")))
 
 
 def test_what_the_font_lacks_shows_as_its_box() -> None:
