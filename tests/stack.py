@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import signal
 import smtplib
 import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from hashlib import sha256
@@ -22,11 +21,11 @@ from urllib.parse import urlsplit
 
 import aio_pika
 import asyncpg
-import psutil
 
 from services.cli.local.nodes import ROOT, Nodes
 from services.cli.local.ports import LOOPBACK, free_port
 from shared.messaging import topology
+from tests.replica import OWNER, Replica
 from tests.waiting import eventually
 
 CONSUMED = {
@@ -40,75 +39,8 @@ CONSUMERS = ("ingest", "assigner", "documents", "notifier")
 ALL = (*CONSUMERS, "deadletters")
 MAILBOX = "mailbox"
 START_WITHIN_S = 60.0
-STOP_WITHIN_S = 20.0
 LOG_SHOWN_LINES = 40
-FEED_CHUNK = 20
-_OWNER = "LEADLINE_TEST_OF"
 _OTHERS_VARIABLES = ("LEADLINE_", "POSTGRES_", "SIMULATION_", "LEADS_", "CHECK_INTERVAL", "MAX_LEADS_")
-
-
-@dataclass(slots=True)
-class Replica:
-    """One process of a service; who restarts it keeps its place and its log."""
-
-    name: str
-    number: int
-    command: Sequence[str]
-    environment: dict[str, str]
-    log: Path
-    process: subprocess.Popen[bytes] = field(init=False)
-    #: Whether it is to run: the supervisor starts it again when it has died.
-    is_wanted: bool = True
-    starts: int = 0
-
-    def start(self) -> None:
-        self.starts += 1
-        with self.log.open("ab") as output:
-            self.process = subprocess.Popen(
-                self.command,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                env=self.environment,
-                cwd=self.log.parent,
-                start_new_session=True,
-            )
-
-    @property
-    def pid(self) -> int:
-        return self.process.pid
-
-    @property
-    def is_running(self) -> bool:
-        return self.process.poll() is None
-
-    def send(self, number: signal.Signals) -> None:
-        with suppress(ProcessLookupError):
-            self.process.send_signal(number)
-
-    def freeze(self) -> None:
-        """SIGSTOP: when this returns, the kernel has stopped it."""
-        self.send(signal.SIGSTOP)
-        while psutil.Process(self.pid).status() != psutil.STATUS_STOPPED:
-            os.sched_yield()
-
-    def thaw(self) -> None:
-        self.send(signal.SIGCONT)
-
-    def kill(self) -> None:
-        """SIGKILL; it stays dead until somebody starts it again."""
-        self.send(signal.SIGKILL)
-        self.process.wait()
-
-    def stop(self) -> int:
-        """SIGTERM; give its exit code. TimeoutExpired if it does not end in time; then it is killed."""
-        self.is_wanted = False
-        self.thaw()
-        self.send(signal.SIGTERM)
-        try:
-            return self.process.wait(STOP_WITHIN_S)
-        finally:
-            self.kill()
 
 
 class Stack:
@@ -126,7 +58,7 @@ class Stack:
         self.extra: dict[str, str] = {}
         self._rows: asyncpg.Connection[Any] | None = None
         self._is_over = threading.Event()
-        self._attended = threading.Lock()
+        self._attending = threading.Lock()
         self._supervisor = threading.Thread(target=self._supervise, name="supervisor")
 
     # Processes.
@@ -138,7 +70,7 @@ class Stack:
         return {
             **inherited,
             "PYTHONPATH": str(ROOT),
-            _OWNER: str(os.getpid()),
+            OWNER: str(os.getpid()),
             "LEADLINE_DATABASE_URL": self.database_url,
             "LEADLINE_AMQP_URL": self.amqp_url,
             "LEADLINE_SMTP_PORT": str(self.smtp_port),
@@ -176,10 +108,14 @@ class Stack:
         return [replica.pid for replica in self.replicas]
 
     @contextmanager
-    def unattended(self) -> Iterator[None]:
-        """What dies inside stays dead until the end of the block."""
-        with self._attended:
+    def unattended(self, replica: Replica) -> Iterator[None]:
+        """If it dies inside, it stays dead until the end of the block."""
+        with self._attending:
+            replica.is_wanted = False
+        try:
             yield
+        finally:
+            replica.is_wanted = True
 
     def end(self) -> None:
         """Leave no process behind."""
@@ -213,7 +149,9 @@ class Stack:
     def log_tails(self) -> list[tuple[str, str]]:
         """The end of each process's log, for a test that has failed."""
         paths = sorted(self.logs.glob("*.log"))
-        return [(path.name, "\n".join(path.read_text(errors="replace").splitlines()[-LOG_SHOWN_LINES:])) for path in paths]
+        return [
+            (path.name, "\n".join(path.read_text(errors="replace").splitlines()[-LOG_SHOWN_LINES:])) for path in paths
+        ]
 
     def logged(self, name: str, event: str) -> list[dict[str, Any]]:
         """A service's log entries of one event, of all its replicas."""
@@ -229,7 +167,7 @@ class Stack:
 
     def _supervise(self) -> None:
         while not self._is_over.wait(0.1):
-            with self._attended:
+            with self._attending:
                 for replica in list(self.replicas):
                     if replica.is_wanted and not replica.is_running:
                         replica.start()
@@ -356,68 +294,3 @@ class Ran:
     def json(self) -> Any:
         assert self.code == 0, self.errors
         return json.loads(self.output)
-
-
-def remove_orphans() -> None:
-    """Kill what sessions of tests that were killed themselves have left running."""
-    for process in psutil.process_iter():
-        with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
-            owner = process.environ().get(_OWNER)
-            if owner is not None and not psutil.pid_exists(int(owner)):
-                process.kill()
-
-
-def a_lead(number: int | str, **others: object) -> dict[str, object]:
-    """The body of a `lead.created` of its own customer."""
-    return {"lead_id": f"L{number}", "source": "META", "customer_name": f"Customer {number}", **others}
-
-
-def leads(count: int, prefix: str = "") -> list[dict[str, object]]:
-    return [a_lead(f"{prefix}{number}") for number in range(count)]
-
-
-@asynccontextmanager
-async def fed(stack: Stack, bodies: Sequence[object], *, over_s: float) -> AsyncIterator[None]:
-    """Publish leads evenly over some seconds while the block runs; the rest at its end at the latest."""
-    ends = asyncio.get_running_loop().time() + over_s
-
-    async def feed() -> None:
-        for number, start in enumerate(range(0, len(bodies), FEED_CHUNK)):
-            await stack.publish("lead.created", *bodies[start : start + FEED_CHUNK])
-            due = ends - over_s * (1 - (number + 1) * FEED_CHUNK / len(bodies))
-            await asyncio.sleep(max(due - asyncio.get_running_loop().time(), 0))  # the pace of the feed
-
-    feeding = asyncio.create_task(feed())
-    try:
-        yield
-        await feeding
-    finally:
-        feeding.cancel()
-
-
-async def everything_is_through(stack: Stack, count: int) -> bool:
-    """So many leads are assigned, printed and mailed, and nothing is on its way any more."""
-    assert await stack.count("assignments WHERE is_current AND assignment_status_id = 2") == count
-    assert await stack.count("documents WHERE status = 'ok'") == count
-    assert await stack.count("notification_deliveries WHERE status = 'sent'") == count
-    assert await stack.count("outbox") == 0
-    assert await stack.ready(*CONSUMED.values()) == {}
-    return True
-
-
-async def assert_each_exactly_once(stack: Stack, count: int, *, killed_notifiers: int = 0) -> None:
-    """Rows, files and mails agree, lead by lead: one assignment, one sheet, one mail (or a repeat per killed notifier)."""
-    assert await stack.count("leads") == count
-    assert await stack.count("assignments") == count
-    assert await stack.count("assignments WHERE agent_id IS NOT NULL") == count
-    rows = await stack.rows("SELECT sheet_key, file_path, sha256, lead_ids FROM documents")
-    assert {row["file_path"]: row["sha256"] for row in rows} == stack.sheet_files()
-    on_sheets = [lead_id for row in rows for lead_id in row["lead_ids"]]
-    assert sorted(on_sheets) == [row["lead_id"] for row in await stack.rows('SELECT lead_id FROM leads ORDER BY lead_id COLLATE "C"')]
-    sent = {row["message_id"] for row in await stack.rows("SELECT message_id FROM notifications WHERE status = 'sent'")}
-    mails = stack.mails_by_id()
-    assert mails.keys() == sent
-    assert len(sent) == count
-    assert count <= sum(mails.values()) <= count + killed_notifiers
-    counted = await stack.rows("SELECT sum(assigned_count) AS assigned, sum(day_count) AS today FROM member_counters")
-    assert [tuple(row) for row in counted] == [(count, count)]

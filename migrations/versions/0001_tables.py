@@ -165,9 +165,9 @@ def upgrade() -> None:
     op.create_table(
         "decisions",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
-        sa.Column("route_id", sa.BigInteger(), nullable=False),
-        sa.Column("route_version", sa.BigInteger(), nullable=False),
-        sa.Column("sequence", sa.BigInteger(), nullable=False),
+        sa.Column("route_id", sa.BigInteger(), nullable=True),
+        sa.Column("route_version", sa.BigInteger(), nullable=True),
+        sa.Column("sequence", sa.BigInteger(), nullable=True),
         sa.Column("algorithm", sa.Text(), nullable=False),
         sa.Column("kind", sa.Text(), nullable=False),
         sa.Column("request_id", sa.Text(), nullable=True),

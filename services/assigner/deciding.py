@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from typing import Any
 
 from services.assigner import policies
-from services.assigner.eligibility import Unassigned, WhyNot, for_store
-from services.assigner.facts import Lead, Member, Route
-from services.assigner.policies.choices import Answer, Choice
+from services.assigner.eligibility import Unassigned, WhyNot, for_store, reason
+from services.assigner.facts import Lead, Member, Route, place
+from services.assigner.policies.choices import Answer
 
 #: What `auto_assign_history` calls a policy's assignments (auto-assign seed).
 METHODS = {"fair": "fair_distribution"}
@@ -19,12 +19,11 @@ METHODS = {"fair": "fair_distribution"}
 
 @dataclass(frozen=True, slots=True)
 class Assigned:
-    """A lead and the member who gets it, with that member's counters before."""
+    """A lead, the member who gets it as it was before the batch, and the count that decided, as it was before this."""
 
     lead: Lead
     member: Member
     count_before: int
-    open_before: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,50 +34,50 @@ class Waiting:
     reason: str
     retry_at: datetime | None = None
 
+    @property
+    def is_news(self) -> bool:
+        """Whether anything of this is not as it stands already."""
+        return (self.reason, self.retry_at) != (self.lead.reason, self.lead.retry_at)
+
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """A batch's decision: every lead is in one of both, and `record` holds what it takes to decide again."""
+    """A batch's decision: every lead is in one of both. `facts` and the route's version allow to decide again."""
 
     algorithm: str
     assigned: Sequence[Assigned] = ()
     waiting: Sequence[Waiting] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
-    choices: Mapping[str, int | str] = field(default_factory=dict)
     #: The members after it.
     members: Sequence[Member] = ()
+
+    @property
+    def choices(self) -> dict[str, int | str]:
+        """Per lead its agent's id, or the reason why it waits."""
+        assigned: dict[str, int | str] = {str(each.lead.id): each.member.agent_id for each in self.assigned}
+        return assigned | {str(each.lead.id): each.reason for each in self.waiting}
+
+    @property
+    def received(self) -> Counter[int]:
+        return Counter(each.member.agent_id for each in self.assigned)
 
 
 def decide(route: Route, leads: Sequence[Lead], members: Sequence[Member], now: datetime) -> Decided:
     """Decide on pending leads of a route, in the order given. KeyError if the route's policy is unknown."""
     algorithm, policy = policies.policy(route.policy)
-    barred = [Waiting(lead, Unassigned.STORE) for lead in leads if not lead.store_takes_part]
+    assigned: list[Assigned] = []
+    waiting = [Waiting(lead, Unassigned.STORE) for lead in leads if not lead.store_takes_part]
     open_leads = [lead for lead in leads if lead.store_takes_part]
     if route.mode == "lot":
-        return Decided(algorithm, waiting=[*barred, *(Waiting(lead, Unassigned.LOT) for lead in open_leads)])
-    assigned: list[Assigned] = []
-    waiting = barred
-    answers: list[Answer] = []
+        waiting += [Waiting(lead, Unassigned.LOT) for lead in open_leads]
+        open_leads = []
+    answers: list[dict[str, Any]] = []
     for group in _by_store(open_leads, members):
-        answer = policy(group, for_store(members, group[0].store_code), route.params)
-        answers.append(answer)
-        members = _applied(group, answer.choices, members, assigned, waiting, route, now)
-    return Decided(
-        algorithm,
-        assigned,
-        waiting,
-        facts={
-            "now": now.isoformat(),
-            "answers": [
-                {"leads": len(answer.choices), "read": answer.read, "boundary": answer.boundary} for answer in answers
-            ],
-        },
-        choices={
-            **{str(each.lead.id): each.member.agent_id for each in assigned},
-            **{str(each.lead.id): each.reason for each in waiting},
-        },
-        members=members,
-    )
+        candidates = for_store(members, group[0].store_code)
+        answer = policy(group, candidates, route.params)
+        answers.append(_facts(group, candidates, answer, route.params))
+        members = _sort(route, group, members, answer, now, assigned, waiting)
+    return Decided(algorithm, assigned, waiting, {"now": now.isoformat(), "answers": answers}, members)
 
 
 def _by_store(leads: Sequence[Lead], members: Sequence[Member]) -> list[list[Lead]]:
@@ -91,52 +90,61 @@ def _by_store(leads: Sequence[Lead], members: Sequence[Member]) -> list[list[Lea
     return list(groups.values())
 
 
-def _applied(
+def _sort(
+    route: Route,
     leads: Sequence[Lead],
-    choices: Sequence[Choice],
     members: Sequence[Member],
+    answer: Answer,
+    now: datetime,
     assigned: list[Assigned],
     waiting: list[Waiting],
-    route: Route,
-    now: datetime,
 ) -> Sequence[Member]:
     """Sort choices into assigned and waiting; give the members with their counters after."""
-    by_agent = route.params.get("count", "route") == "agent"
-    taken: dict[int, int] = defaultdict(int)
-    rows = {member.agent_id: member for member in for_store(members, leads[0].store_code if leads else None)}
-    for lead, choice in zip(leads, choices, strict=True):
+    rows = {member.agent_id: member for member in for_store(members, leads[0].store_code)}
+    received = Counter(choice.agent_id for choice in answer.choices)
+    counts = dict(answer.read)
+    after = [member.after(received[member.agent_id]) for member in members]
+    reasons: dict[tuple[str | None, int | None], str] = {}
+    for lead, choice in zip(leads, answer.choices, strict=True):
         if choice.agent_id is None:
-            why = choice.reason or Unassigned.NO_MEMBERS
-            waiting.append(Waiting(lead, str(why), _retry_at(str(why), route, now)))
-            continue
-        member, before = rows[choice.agent_id], taken[choice.agent_id]
-        count = member.agent_count if by_agent else member.assigned_count
-        assigned.append(Assigned(lead, member, count + before, member.open_load + before))
-        taken[choice.agent_id] += 1
-    if not taken:
-        return members
-    return [with_more(member, taken.get(member.agent_id, 0)) for member in members]
+            kind = lead.store_code, lead.business_line_id
+            why = choice.reason or reasons.get(kind) or reason(lead, for_store(after, lead.store_code) or after)
+            reasons.setdefault(kind, why)
+            waiting.append(Waiting(lead, why, _retry_at(why, route, now)))
+        else:
+            assigned.append(Assigned(lead, rows[choice.agent_id], counts[choice.agent_id]))
+            counts[choice.agent_id] += 1
+    return after
 
 
-def with_more(member: Member, leads: int) -> Member:
-    """Give a member as it is after receiving some leads."""
-    if not leads:
-        return member
-    return replace(
-        member,
-        assigned_count=member.assigned_count + leads,
-        agent_count=member.agent_count + leads,
-        day_count=member.day_count + leads,
-        open_load=member.open_load + leads,
-    )
+def _facts(
+    leads: Sequence[Lead], members: Sequence[Member], answer: Answer, params: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What was read that a route's version does not hold: enough to decide again, and no more.
+
+    The leads in their order; counts of the chosen, and boundaries that say why all others lost; load and day's count of
+    limited members, unless they stand behind every boundary.
+    """
+    boundaries = list(answer.boundary.values())
+    last = max((place for place in boundaries if place is not None), default=None)
+    return {
+        "leads": [[lead.id, lead.store_code, lead.business_line_id] for lead in leads],
+        "read": answer.read,
+        "boundary": list(answer.boundary.items()),
+        "limited": {
+            member.agent_id: [member.open_load, member.day_count]
+            for member in members
+            if member.is_limited and (last is None or None in boundaries or place(member, params) < last)
+        },
+    }
 
 
 def today(route: Route, now: datetime) -> date:
     return now.astimezone(route.zone).date()
 
 
-def _retry_at(reason: str, route: Route, now: datetime) -> datetime | None:
+def _retry_at(why: str, route: Route, now: datetime) -> datetime | None:
     """A daily cap passes at the next midnight of the route's zone; no other reason passes at a known time."""
-    if reason != WhyNot.DAILY_CAP:
+    if why != WhyNot.DAILY_CAP:
         return None
     return datetime.combine(today(route, now) + timedelta(days=1), time(), route.zone)

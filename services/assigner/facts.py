@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from enum import IntEnum
 from typing import Any
@@ -31,7 +31,10 @@ class Lead:
     agent_id: int | None
     agent_code: str | None
     reason: str | None
+    retry_at: datetime | None
     sheet_key: str | None
+    #: The lead's own, as ingest counts it.
+    revision: int
     source_id: int
     source: str
     store_code: str | None
@@ -50,6 +53,11 @@ class Lead:
     run_date: date | None
     is_order_placed: bool
     is_duplicate: bool
+
+    @property
+    def is_waiting(self) -> bool:
+        """It is to be assigned: pending, with nothing that is about to close it."""
+        return self.status is Status.PENDING and not self.is_order_placed and not self.is_duplicate
 
     @property
     def lead_type(self) -> str:
@@ -87,6 +95,22 @@ class Member:
     agent_count: int = 0
     open_load: int = 0
 
+    @property
+    def is_limited(self) -> bool:
+        return self.max_load is not None or self.max_daily_leads is not None
+
+    def after(self, leads: int) -> Member:
+        """Give the member as it is after receiving some leads."""
+        if not leads:
+            return self
+        return replace(
+            self,
+            assigned_count=self.assigned_count + leads,
+            day_count=self.day_count + leads,
+            agent_count=self.agent_count + leads,
+            open_load=self.open_load + leads,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Route:
@@ -114,10 +138,24 @@ class Route:
         )
 
     @property
+    def counts_all_routes(self) -> bool:
+        return counts_all_routes(self.params)
+
+    @property
     def rank(self) -> tuple[int, int, int]:
         """The smaller, the better: most match fields set, then priority, then id."""
         fields = (self.source_id, self.store_code, self.business_line_id)
         return sum(value is None for value in fields), self.priority, self.id
+
+
+def counts_all_routes(params: Mapping[str, Any]) -> bool:
+    """Whether the count that decides is over all routes, as the auto-assign seed has it, or this route's own."""
+    return bool(params.get("count", "route") == "agent")
+
+
+def place(member: Member, params: Mapping[str, Any]) -> tuple[int, int]:
+    """Where a member stands in line: who has received less comes first, then the smaller id."""
+    return member.agent_count if counts_all_routes(params) else member.assigned_count, member.agent_id
 
 
 def match(lead: Lead, routes: Mapping[int, Route]) -> Route | None:

@@ -17,7 +17,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.assigner.deciding import Assigned, Decided, Waiting
 from services.assigner.facts import Lead, Member, Route, Status
 
-NOW = text("SELECT now()")
+#: Not the start of the transaction: under a route's lock, times and days must not go back.
+NOW = text("SELECT clock_timestamp()")
 ROUTES = text("""
     SELECT id, name, source_id, store_code, business_line_id, priority, policy, mode, zone, params, retry_pending,
            version, sequence
@@ -30,8 +31,8 @@ LOCK_ASSIGNMENTS = text("""
 """)
 _lead_columns = """
     SELECT leads.id, leads.lead_id, assignments.id AS assignment_id, assignments.assignment_status_id AS status,
-           assignments.route_id, assignments.agent_id, agents.agent_code, assignments.reason, assignments.sheet_key,
-           leads.source_id, sources.name AS source, leads.store_code,
+           assignments.route_id, assignments.agent_id, agents.agent_code, assignments.reason, assignments.retry_at,
+           assignments.sheet_key, leads.revision, leads.source_id, sources.name AS source, leads.store_code,
            coalesce(stores.store_name, leads.store_name) AS store_name,
            coalesce(stores.is_new OR stores.assign_leads, true) AS store_takes_part,
            leads.business_line_id, leads.customer_type, leads.customer_name, leads.mobile_number, leads.address,
@@ -47,7 +48,12 @@ LEADS_BY_ID = text(f"{_lead_columns} WHERE leads.id = ANY(CAST(:keys AS bigint[]
 WAITING = text(f"""
     {_lead_columns}
     WHERE assignments.assignment_status_id = 1 AND assignments.id > :after
-      AND (CAST(:route_id AS bigint) IS NULL OR assignments.route_id = :route_id)
+      AND (CAST(:source AS text) IS NULL OR lower(sources.name) = lower(:source))
+    ORDER BY assignments.id LIMIT :limit
+""")
+WAITING_ON_ROUTE = text(f"""
+    {_lead_columns}
+    WHERE assignments.assignment_status_id = 1 AND assignments.id > :after AND assignments.route_id = :route_id
       AND (CAST(:source AS text) IS NULL OR lower(sources.name) = lower(:source))
     ORDER BY assignments.id LIMIT :limit
 """)
@@ -59,31 +65,40 @@ MEMBERS = text("""
            coalesce(member_counters.assigned_count, 0) AS assigned_count,
            CASE WHEN member_counters.day = :day THEN member_counters.day_count ELSE 0 END AS day_count,
            coalesce(agent_counters.auto_assign_count, 0) AS agent_count,
-           coalesce(agent_counters.open_load, 0) AS open_load
+           coalesce(agent_counters.open_load, 0) AS open_load, agent_counters.agent_id IS NULL AS is_uncounted
     FROM route_members JOIN agents ON agents.id = route_members.agent_id
          LEFT JOIN member_counters USING (route_id, agent_id)
          LEFT JOIN agent_counters ON agent_counters.agent_id = route_members.agent_id
     WHERE route_members.route_id = :route_id
     ORDER BY route_members.agent_id, route_members.id
 """)
+MAKE_COUNTERS = text("""
+    INSERT INTO agent_counters (agent_id)
+    SELECT DISTINCT agent_id FROM unnest(CAST(:agent_ids AS bigint[])) AS agent_id ORDER BY agent_id
+    ON CONFLICT DO NOTHING
+""")
 #: Locks in order of id; the update then sees the rows as they are after the wait, and so does RETURNING.
 MOVE_AGENTS = text("""
-    WITH moves AS (
-        SELECT * FROM unnest(CAST(:agent_ids AS bigint[]), CAST(:loads AS bigint[]), CAST(:counts AS bigint[]))
-                 AS moves (agent_id, load, count)
-    ), made AS (
-        INSERT INTO agent_counters (agent_id) SELECT agent_id FROM moves ORDER BY agent_id ON CONFLICT DO NOTHING
-        RETURNING agent_id
-    ), locked AS (
-        SELECT agent_id FROM agent_counters WHERE agent_id IN (SELECT agent_id FROM moves)
+    WITH locked AS (
+        SELECT agent_id FROM agent_counters WHERE agent_id = ANY(CAST(:agent_ids AS bigint[]))
         ORDER BY agent_id FOR NO KEY UPDATE
     )
     UPDATE agent_counters
-    SET open_load = greatest(agent_counters.open_load + moves.load, 0),
+    SET open_load = agent_counters.open_load + moves.load,
         auto_assign_count = agent_counters.auto_assign_count + moves.count
-    FROM locked JOIN moves USING (agent_id)
+    FROM locked JOIN unnest(CAST(:agent_ids AS bigint[]), CAST(:loads AS bigint[]), CAST(:counts AS bigint[]))
+                     AS moves (agent_id, load, count) USING (agent_id)
     WHERE agent_counters.agent_id = locked.agent_id
     RETURNING agent_counters.agent_id, agent_counters.open_load, agent_counters.auto_assign_count
+""")
+LOCK_AGENTS = text("""
+    SELECT 1 FROM agent_counters WHERE agent_id = ANY(CAST(:agent_ids AS bigint[]))
+    ORDER BY agent_id FOR NO KEY UPDATE
+""")
+PLACES = text("""
+    SELECT agents.id, agents.is_active, agents.max_load, agent_counters.open_load
+    FROM agents JOIN agent_counters ON agent_counters.agent_id = agents.id
+    WHERE agents.id = ANY(CAST(:agent_ids AS bigint[]))
 """)
 MOVE_MEMBERS = text("""
     INSERT INTO member_counters AS now (route_id, agent_id, assigned_count, day, day_count)
@@ -103,11 +118,12 @@ NUMBER_PAGES = text("""
     RETURNING page_group_code, last_rowid
 """)
 ADD_DECISION = text("""
-    WITH next AS (UPDATE routes SET sequence = sequence + 1 WHERE id = :route_id RETURNING sequence, version)
+    WITH next AS (UPDATE routes SET sequence = sequence + 1 WHERE id = CAST(:route_id AS bigint)
+                  RETURNING id, sequence, version)
     INSERT INTO decisions (route_id, route_version, sequence, algorithm, kind, request_id, facts, choices)
-    SELECT :route_id, next.version, next.sequence, :algorithm, :kind, :request_id,
+    SELECT next.id, next.version, next.sequence, :algorithm, :kind, :request_id,
            CAST(:facts AS jsonb), CAST(:choices AS jsonb)
-    FROM next
+    FROM (SELECT 1) AS one LEFT JOIN next ON true
     RETURNING id
 """)
 ASSIGN = text("""
@@ -137,12 +153,26 @@ WAIT = text("""
 CHANGE = text("""
     UPDATE assignments
     SET assignment_status_id = new.status, reason = new.reason,
-        agent_id = CASE WHEN new.status = 1 THEN NULL ELSE assignments.agent_id END,
         started_at = CASE WHEN new.status = 3 THEN :now ELSE assignments.started_at END,
         closed_at = CASE WHEN new.status = 4 THEN :now END
     FROM unnest(CAST(:ids AS bigint[]), CAST(:statuses AS smallint[]), CAST(:reasons AS text[]))
          AS new (id, status, reason)
     WHERE assignments.id = new.id
+""")
+END = text("UPDATE assignments SET is_current = false, ended_at = :now WHERE id = ANY(CAST(:ids AS bigint[]))")
+BEGIN_ANEW = text("""
+    INSERT INTO assignments (lead_id, reason)
+    SELECT * FROM unnest(CAST(:lead_ids AS bigint[]), CAST(:reasons AS text[])) AS new (lead_id, reason)
+    RETURNING lead_id, id
+""")
+#: What `lead.assigned` says of an assignment that stands.
+STANDING = text("""
+    SELECT assignments.id AS assignment_id, agents.agent_code, agents.agent_name, agents.email AS agent_email,
+           agents.crm_user_id, routes.name AS route, assignments.decision_id, assignments.assigned_at,
+           assignments.lot_id, assignments.sheet_key, assignments.page_group_code, assignments.rowid,
+           assignments.lead_assignment_code
+    FROM assignments JOIN agents ON agents.id = assignments.agent_id JOIN routes ON routes.id = assignments.route_id
+    WHERE assignments.id = ANY(CAST(:ids AS bigint[]))
 """)
 ADD_RECORDS = text("""
     INSERT INTO assignment_records (assignment_id, lead_id, agent_id, assignment_status_id, method, reason,
@@ -152,16 +182,13 @@ ADD_RECORDS = text("""
                 CAST(:statuses AS smallint[]), CAST(:methods AS text[]), CAST(:reasons AS text[]),
                 CAST(:count_befores AS bigint[]), CAST(:count_afters AS bigint[]), CAST(:open_befores AS bigint[]),
                 CAST(:open_afters AS bigint[])) AS new
-    RETURNING assignment_id, id
+    RETURNING lead_id, id
 """)
 ROUTES_OF_AGENTS = text("""
     SELECT DISTINCT routes.name FROM route_members JOIN routes ON routes.id = route_members.route_id
     WHERE route_members.agent_id = ANY(CAST(:agent_ids AS bigint[])) AND routes.is_enabled
     ORDER BY routes.name
 """)
-MAX_LOADS = text(
-    "SELECT id, max_load FROM agents WHERE id = ANY(CAST(:agent_ids AS bigint[])) AND max_load IS NOT NULL"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +204,27 @@ class Record:
     count_after: int | None = None
     open_before: int | None = None
     open_after: int | None = None
+    is_refusal: bool = False
+    #: Where it is not the one that the lead had when it was read.
+    assignment_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """An agent's over all routes, as they are while we hold them."""
+
+    open_load: int
+    received: int
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """Whether an agent may take on more."""
+
+    id: int
+    is_active: bool
+    max_load: int | None
+    open_load: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,18 +278,26 @@ async def waiting_leads(
     connection: AsyncConnection, *, route_id: int | None, source: str | None, after: int, limit: int
 ) -> list[Lead]:
     """Give a page of the pending leads of a route or a source, or of all: those after an assignment's id."""
-    values = {"route_id": route_id, "source": source, "after": after, "limit": limit}
-    return await _leads(connection, WAITING, values)
+    values = {"source": source, "after": after, "limit": limit}
+    if route_id is None:
+        return await _leads(connection, WAITING, values)
+    return await _leads(connection, WAITING_ON_ROUTE, values | {"route_id": route_id})
 
 
 async def read_members(tx: AsyncConnection, route_id: int, day: date) -> list[Member]:
-    rows = (await tx.execute(MEMBERS, {"route_id": route_id, "day": day})).mappings()
-    return [Member(**row) for row in rows]
+    """Give a route's members with their counters as they are now; every agent has a row of counters when this returns.
+
+    Counters are made before any is held, so that those who hold some in order of id never wait for one being made.
+    """
+    rows = [dict(row) for row in (await tx.execute(MEMBERS, {"route_id": route_id, "day": day})).mappings()]
+    if uncounted := [row["agent_id"] for row in rows if row["is_uncounted"]]:
+        await tx.execute(MAKE_COUNTERS, {"agent_ids": uncounted})
+    return [Member(**{name: value for name, value in row.items() if name != "is_uncounted"}) for row in rows]
 
 
 async def move_agents(
     tx: AsyncConnection, loads: Mapping[int, int], counts: Mapping[int, int] | None = None
-) -> dict[int, tuple[int, int]]:
+) -> dict[int, Counters]:
     """Add to agents' open loads and counts; give both as they are then. Holds these counters, in order of id."""
     if not loads:
         return {}
@@ -251,16 +307,17 @@ async def move_agents(
         "loads": [loads[agent_id] for agent_id in agent_ids],
         "counts": [(counts or {}).get(agent_id, 0) for agent_id in agent_ids],
     }
-    rows = (await tx.execute(MOVE_AGENTS, values)).all()
-    if len(rows) < len(agent_ids):  # counters made just now are seen by the next statement only
-        missing = sorted(set(agent_ids) - {row.agent_id for row in rows})
-        values = {
-            "agent_ids": missing,
-            "loads": [loads[agent_id] for agent_id in missing],
-            "counts": [(counts or {}).get(agent_id, 0) for agent_id in missing],
-        }
-        rows = [*rows, *(await tx.execute(MOVE_AGENTS, values)).all()]
-    return {row.agent_id: (row.open_load, row.auto_assign_count) for row in rows}
+    after = {key: Counters(load, received) for key, load, received in await tx.execute(MOVE_AGENTS, values)}
+    assert len(after) == len(agent_ids), f"of agents {agent_ids} only {sorted(after)} have counters"
+    return after
+
+
+async def hold_agents(tx: AsyncConnection, agent_ids: Sequence[int]) -> dict[int, Agent]:
+    """Hold agents' counters, in order of id, then read whether they may take on more."""
+    if not agent_ids:
+        return {}
+    await tx.execute(LOCK_AGENTS, {"agent_ids": list(agent_ids)})
+    return {row.id: Agent(*row) for row in await tx.execute(PLACES, {"agent_ids": list(agent_ids)})}
 
 
 async def number_pages(tx: AsyncConnection, assigned: Sequence[Assigned], day: date) -> list[Place]:
@@ -284,11 +341,11 @@ async def number_pages(tx: AsyncConnection, assigned: Sequence[Assigned], day: d
 
 
 async def add_decision(
-    tx: AsyncConnection, route: Route, decided: Decided, *, kind: str, request_id: str | None
+    tx: AsyncConnection, route: Route | None, decided: Decided, *, kind: str, request_id: str | None
 ) -> int:
-    """Store a decision under the route's next sequence number."""
+    """Store a decision under the route's next sequence number; one about leads of no route has neither."""
     values = {
-        "route_id": route.id,
+        "route_id": route.id if route else None,
         "algorithm": decided.algorithm,
         "kind": kind,
         "request_id": request_id,
@@ -365,10 +422,10 @@ async def change(tx: AsyncConnection, records: Sequence[Record], now: datetime) 
 
 
 async def add_records(tx: AsyncConnection, records: Sequence[Record], *, requested_by: str | None) -> dict[int, int]:
-    """Store changes of state; give each record's id, the revision of its event, by assignment."""
+    """Store changes of state; give each record's id, the revision of its event, by lead."""
     values: dict[str, Any] = {
         "requested_by": requested_by,
-        "assignment_ids": [record.lead.assignment_id for record in records],
+        "assignment_ids": [record.assignment_id or record.lead.assignment_id for record in records],
         "lead_ids": [record.lead.id for record in records],
         "agent_ids": [record.agent_id for record in records],
         "statuses": [int(record.status) for record in records],
@@ -379,12 +436,25 @@ async def add_records(tx: AsyncConnection, records: Sequence[Record], *, request
         "open_befores": [record.open_before for record in records],
         "open_afters": [record.open_after for record in records],
     }
-    return {row.assignment_id: row.id for row in await tx.execute(ADD_RECORDS, values)}
+    return {row.lead_id: row.id for row in await tx.execute(ADD_RECORDS, values)}
 
 
-async def max_loads(tx: AsyncConnection, agent_ids: Sequence[int]) -> dict[int, int]:
-    """Give the limits of those agents that have one."""
-    return {row.id: row.max_load for row in await tx.execute(MAX_LOADS, {"agent_ids": list(agent_ids)})}
+async def begin_anew(
+    tx: AsyncConnection, reasons: Mapping[int, tuple[int, str | None]], now: datetime
+) -> dict[int, int]:
+    """End assignments, which keep all they had, and give each lead a new, pending one: its id by lead.
+
+    `reasons`: by lead the assignment to end, and why the new one waits. Two statements: in one, both would be current.
+    """
+    await tx.execute(END, {"now": now, "ids": [assignment_id for assignment_id, _ in reasons.values()]})
+    values = {"lead_ids": list(reasons), "reasons": [reason for _, reason in reasons.values()]}
+    return {row.lead_id: row.id for row in await tx.execute(BEGIN_ANEW, values)}
+
+
+async def standing(tx: AsyncConnection, assignment_ids: Sequence[int]) -> dict[int, dict[str, Any]]:
+    """Give what `lead.assigned` says of each assignment, but the lead's own part."""
+    rows = (await tx.execute(STANDING, {"ids": list(assignment_ids)})).mappings()
+    return {row["assignment_id"]: dict(row) for row in rows}
 
 
 async def routes_of_agents(tx: AsyncConnection, agent_ids: Sequence[int]) -> list[str]:

@@ -41,11 +41,12 @@ class DeadLetter:
 def dead_letter(delivery: Delivery, now: datetime) -> DeadLetter:
     """Read a message off the queue `dead`: one of ours, with its story in headers, or one that the broker buried."""
     headers = {name: value for name, value in delivery.headers.items() if name != "x-death"}
-    deaths = delivery.headers.get("x-death") or [{}]
-    queue = str(headers.get(envelope.ORIGIN_QUEUE) or deaths[0].get("queue") or delivery.routing_key)
-    reason = str(headers.get(envelope.REASON) or _of_the_broker(str(deaths[0].get("reason", "unroutable"))))
-    error_type = headers.get(envelope.ERROR_TYPE) or str(deaths[0].get("reason", "unroutable"))
-    event_type = delivery.type or delivery.event_type
+    death = _last_death(delivery)
+    why = str(death.get("reason", "unroutable"))
+    queue = _storable(headers.get(envelope.ORIGIN_QUEUE) or death.get("queue") or delivery.routing_key)
+    reason = str(headers.get(envelope.REASON) or _of_the_broker(why))
+    error_type = headers.get(envelope.ERROR_TYPE) or why
+    event_type = _storable(delivery.type or delivery.event_type)
     body = _object(delivery.body)
     return DeadLetter(
         content_key=_content_key(queue, delivery, body),
@@ -63,6 +64,12 @@ def dead_letter(delivery: Delivery, now: datetime) -> DeadLetter:
         first_failed_at=_moment(headers.get(envelope.FIRST_FAILED_AT), now),
         failed_at=_moment(headers.get(envelope.FAILED_AT), now),
     )
+
+
+def _last_death(delivery: Delivery) -> Mapping[str, Any]:
+    """The broker's newest entry; a header of that name is anybody's to send."""
+    deaths = delivery.headers.get("x-death")
+    return deaths[0] if isinstance(deaths, list) and deaths and isinstance(deaths[0], dict) else {}
 
 
 def _of_the_broker(reason: str) -> str:
@@ -97,11 +104,13 @@ def _lead_id(body: Mapping[str, Any], delivery: Delivery) -> str | None:
 def _moment(value: object, now: datetime) -> datetime:
     try:
         return datetime.fromisoformat(str(value)).astimezone(UTC)
-    except ValueError:
+    except (ValueError, OverflowError):
         return now
 
 
 def _storable(value: Any) -> str:
     """Text that PostgreSQL takes, also inside jsonb: no NUL, no half characters."""
-    text = value if isinstance(value, str) else repr(value)
+    text = (
+        value if isinstance(value, str) else value.decode(errors="replace") if isinstance(value, bytes) else repr(value)
+    )
     return text.replace("\x00", "\\x00").encode(errors="backslashreplace").decode()

@@ -27,7 +27,8 @@ SHEETS = text("""
       AND assignments.is_current AND assignments.assignment_status_id IN (2, 3, 4)
     ORDER BY assignments.sheet_key, assignments.rowid
 """)
-EXISTING = text("SELECT sheet_key FROM documents WHERE sheet_key = ANY(CAST(:keys AS text[]))")
+#: A void one is made again where its lead was reopened.
+EXISTING = text("SELECT sheet_key FROM documents WHERE sheet_key = ANY(CAST(:keys AS text[])) AND status <> 'void'")
 #: A sheet of whose assignments none is held by its agent any more is stored as void: nobody is to get it.
 ADD = text("""
     INSERT INTO documents (sheet_key, doc_type, doc_subtype, doc_date, reference_name_1, reference_id_1,
@@ -48,7 +49,10 @@ ADD = text("""
              WHERE sheet_key = ANY(CAST(:sheet_keys AS text[])) AND is_current AND assignment_status_id IN (2, 3)
          ) AS live USING (sheet_key)
     ORDER BY new.sheet_key
-    ON CONFLICT (sheet_key) DO NOTHING
+    ON CONFLICT (sheet_key) DO UPDATE
+    SET status = 'ok', file_path = excluded.file_path, sha256 = excluded.sha256, size = excluded.size,
+        lead_ids = excluded.lead_ids
+    WHERE documents.status = 'void' AND excluded.status = 'ok'
     RETURNING id, sheet_key, status
 """)
 SUPERSEDE = text("""

@@ -114,9 +114,12 @@ async def _with_new_sources_and_stores(tx: AsyncConnection, piece: Piece) -> Kno
     known = await _with_sources(tx, piece.known, piece.sources)
     leads: list[Lead | LeadUpdated] = [lead for _, lead in piece.created.values()]
     leads += [event for _, event in piece.updated.values()]
-    stores = {each.store_code: each.store_name for each in leads if each.store_code is not None}
-    if unknown := {code: name for code, name in stores.items() if code not in known.stores}:
-        await queries.add_stores(tx, unknown)
+    stores: dict[str, str | None] = {}
+    for each in leads:
+        if each.store_code is not None and each.store_code not in known.stores:
+            stores[each.store_code] = stores.get(each.store_code) or each.store_name
+    if stores:
+        await queries.add_stores(tx, stores)
     return known
 
 

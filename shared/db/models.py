@@ -370,9 +370,9 @@ class Decision(Base):
 
     __tablename__ = "decisions"
     id: Mapped[int] = identity()
-    route_id: Mapped[int]
-    route_version: Mapped[int]
-    sequence: Mapped[int]
+    route_id: Mapped[int | None]
+    route_version: Mapped[int | None]
+    sequence: Mapped[int | None]
     algorithm: Mapped[str]
     kind: Mapped[str]
     request_id: Mapped[str | None]

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -87,7 +88,11 @@ async def _bounded(engine: AsyncEngine, deadline_s: float) -> AsyncIterator[Asyn
     try:
         await connection.start()
         driver = (await connection.get_raw_connection()).driver_connection
-    except (OSError, PoolTimeoutError) as error:
+    except (
+        OSError,
+        PoolTimeoutError,
+        DBAPIError,
+    ) as error:  # nothing of ours was said yet: whatever it is, it is theirs
         raise DependencyGoneError("database", str(error) or type(error).__name__) from error
     assert driver is not None
     deadline = asyncio.get_running_loop().call_later(deadline_s, driver.terminate)

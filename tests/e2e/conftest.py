@@ -1,4 +1,8 @@
-"""Real processes on nodes of their own: these tests stop and kill servers that other sessions may be using."""
+"""Real processes on nodes of their own: these tests stop and kill servers that other sessions may be using.
+
+`LEADLINE_E2E_LEADS` (600) says how many leads the heaviest test feeds, `LEADLINE_E2E_OUTAGE_S` (15) how long the
+database is away.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,8 @@ from services.cli import config
 from services.cli.local.failures import LocalError
 from services.cli.local.nodes import ROOT, TEST_STATE, Nodes, running_nodes
 from tests.conftest import OURS, VirtualHosts, apart, named, sql
-from tests.stack import Stack, remove_orphans
+from tests.replica import remove_orphans
+from tests.stack import Stack
 
 
 @pytest.fixture(scope="session")
@@ -63,8 +68,14 @@ async def stack(nodes: Nodes, database_url: str, amqp_url: str, tmp_path: Path) 
 
 @pytest.fixture(scope="session")
 def many() -> int:
-    """How many leads the tests under load feed."""
+    """How many leads the heaviest test feeds."""
     return int(os.environ.get("LEADLINE_E2E_LEADS", "600"))
+
+
+@pytest.fixture(scope="session")
+def some(many: int) -> int:
+    """How many leads the other tests under load feed."""
+    return many // 3
 
 
 @pytest.hookimpl(wrapper=True)

@@ -10,7 +10,8 @@ from io import BytesIO
 import pika
 from pypdf import PdfReader
 
-from tests.stack import ALL, CONSUMERS, Stack, a_lead, assert_each_exactly_once, everything_is_through, leads
+from tests.feeding import a_lead, assert_each_exactly_once, everything_is_through, leads
+from tests.stack import ALL, CONSUMERS, Stack
 from tests.waiting import eventually
 
 
@@ -48,8 +49,8 @@ async def test_the_same_lead_three_times_from_a_plain_client(stack: Stack) -> No
 
     await asyncio.to_thread(_send_by_pika, stack.amqp_url, [json.dumps(body).encode()] * 3)
     await eventually(lambda: everything_is_through(stack, 1), within=20)
-    await eventually(lambda: _repeats(stack, "X1", 2), within=10)
-    await eventually(lambda: everything_is_through(stack, 1), within=10)
+    await eventually(lambda: _repeats(stack, "X1", 2), within=20)
+    await eventually(lambda: everything_is_through(stack, 1), within=20)
 
     await assert_each_exactly_once(stack, 1)
 
@@ -125,7 +126,7 @@ async def test_the_sender_is_told_what_is_wrong(stack: Stack) -> None:
 
     for what, field in TOLD.items():
         await stack.publish("lead.created", BAD[what][0])
-        told = await eventually(lambda: stack.heard("crm"), within=10)
+        told = await eventually(lambda: stack.heard("crm"), within=20)
         (rejected,) = [json.loads(message.body) for message in told]
         assert field in [error["field"] for error in rejected["errors"]], what
         if what in {"a NUL", "a business line", "no date"}:
@@ -138,7 +139,7 @@ async def test_the_sender_of_a_body_that_is_too_large_is_told(stack: Stack) -> N
     await stack.start("ingest")
 
     await stack.publish("lead.created", BAD["5 MB"][0])
-    (message,) = await eventually(lambda: stack.heard("crm"), within=10)
+    (message,) = await eventually(lambda: stack.heard("crm"), within=20)
 
     assert "at most 1,048,576" in json.loads(message.body)["errors"][0]["problem"]
 
@@ -155,7 +156,9 @@ async def test_every_event_says_what_it_is_and_when_it_occurred(stack: Stack) ->
     events = {message.routing_key: json.loads(message.body) for message in heard}
     assert list(events) == ["lead.accepted", "lead.assigned", "document.ready", "notification.sent"]
     assert len(heard) == len({event["event_id"] for event in events.values()}) == len(events)
-    assert {event_type for event_type, event in events.items() if "lead_id" in event and "revision" not in event} == set()
+    assert {
+        event_type for event_type, event in events.items() if "lead_id" in event and "revision" not in event
+    } == set()
     assert {event_type for event_type, event in events.items() if not event.get("occurred_at")} == set()
 
 

@@ -5,32 +5,35 @@ from __future__ import annotations
 import asyncio
 import json
 
-from tests.stack import CONSUMERS, Stack, assert_each_exactly_once, everything_is_through, leads
+import pytest
+
+from tests.feeding import assert_each_exactly_once, everything_is_through, leads
+from tests.stack import CONSUMERS, Stack
 from tests.waiting import eventually
 
+pytestmark = pytest.mark.timeout(300)
 QUEUE = {"lead.accepted": "assigner", "lead.assigned": "documents", "document.ready": "notifier"}
 
 
-async def test_two_replicas_and_duplicates_from_both_ends(stack: Stack, many: int) -> None:
+async def test_two_replicas_and_duplicates_from_both_ends(stack: Stack, some: int) -> None:
     """Each lead published by two clients at once, each event of ours put into its queue again by hand."""
-    count = many // 2
     await stack.listen("echo", *(("leads", event_type) for event_type in QUEUE))
     await stack.listen("ladder", ("leads.retry", "#"), ("leads.dead", "#"))
     await stack.start(*CONSUMERS, replicas=2)
 
     is_over = asyncio.Event()
     echoing = asyncio.create_task(echo(stack, is_over))
-    twice = leads(count)
+    twice = leads(some)
     await asyncio.gather(stack.publish("lead.created", *twice), stack.publish("lead.created", *reversed(twice)))
-    await eventually(lambda: everything_is_through(stack, count), within=60 + count / 10)
+    await eventually(lambda: everything_is_through(stack, some), within=60 + some / 10)
     is_over.set()
     echoed = await echoing
-    await eventually(lambda: everything_is_through(stack, count), within=60)
+    await eventually(lambda: everything_is_through(stack, some), within=60)
 
-    assert echoed >= 3 * count
-    assert await stack.count("leads WHERE repeats = 1") == count
+    assert echoed >= 3 * some
+    assert await stack.count("leads WHERE repeats = 1") == some
     assert await stack.heard("ladder") == []
-    await assert_each_exactly_once(stack, count)
+    await assert_each_exactly_once(stack, some)
     shares = await stack.rows("SELECT assigned_count FROM member_counters")
     assert max(row[0] for row in shares) - min(row[0] for row in shares) <= 1
 

@@ -5,14 +5,21 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+from pathlib import Path
+from typing import Any
 
 import aio_pika
+import psutil
+import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+import migrations
+from services.cli.local.nodes import STATE, Nodes, running_nodes
 from shared.db.session import Database, open_database
 from shared.events import LeadAccepted, LeadUnassigned
 from shared.messaging import topology
@@ -21,6 +28,8 @@ from shared.messaging.loop import consume
 from shared.messaging.processing import Deferred, Effect, Rejected, Subscription
 from shared.messaging.publisher import open_publisher
 from shared.process import stop_on_signals
+from tests.conftest import OURS, VirtualHosts, apart, named, sql
+from tests.waiting import eventually
 
 EFFECTS = "CREATE TABLE IF NOT EXISTS effects (lead_id text PRIMARY KEY, saved int NOT NULL DEFAULT 1)"
 SAVE = text("""
@@ -61,28 +70,124 @@ class Insert:
         return effects + [LeadUnassigned(lead_id=lead_id, revision=1, reason="test") for lead_id in saved]
 
 
+class Freezing(Insert):
+    """Stops its process inside the transaction, its rows locked."""
+
+    async def save(self, tx: AsyncConnection, piece: Sequence[Message]) -> Sequence[Effect]:
+        effects = await super().save(tx, piece)
+        if any(message.key.startswith("frozen") for message in piece):
+            os.kill(os.getpid(), signal.SIGSTOP)
+        return effects
+
+
 @asynccontextmanager
 async def running(
     database_url: str, amqp_url: str, handler: Insert, subscription: Subscription = SUBSCRIPTION
 ) -> AsyncIterator[asyncio.Task[None]]:
     """A consumer in this process, stopped cleanly at the end."""
+    async with open_database(database_url) as database, consuming(database, amqp_url, handler, subscription) as task:
+        yield task
+
+
+@asynccontextmanager
+async def consuming(
+    database: Database, amqp_url: str, handler: Insert, subscription: Subscription = SUBSCRIPTION
+) -> AsyncIterator[asyncio.Task[None]]:
+    """The same on a pool that is given."""
     stop = asyncio.Event()
-    async with open_database(database_url) as database:
-        task = asyncio.create_task(
-            consume(
-                service="test",
-                amqp_url=amqp_url,
-                database=database,
-                subscription=subscription,
-                handler=handler,
-                stop=stop,
-            )
+    task = asyncio.create_task(
+        consume(
+            service="test",
+            amqp_url=amqp_url,
+            database=database,
+            subscription=subscription,
+            handler=handler,
+            stop=stop,
         )
+    )
+    try:
+        yield task
+    finally:
+        stop.set()
+        await task
+
+
+class Replica:
+    """A consumer as a process of its own, started again whenever it is killed."""
+
+    def __init__(self, database_url: str, amqp_url: str, log: Path) -> None:
+        self._log = log
+        with log.open("wb") as output:
+            self._supervisor = subprocess.Popen(
+                [sys.executable, "-m", "tests.integration.core", database_url, amqp_url],
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text()
+
+    def consumer(self) -> psutil.Process | None:
+        """The process that consumes; None while it is being started again."""
+        return next(iter(psutil.Process(self._supervisor.pid).children()), None)
+
+    def kill(self) -> bool:
+        if (consumer := self.consumer()) is None:
+            return False
+        consumer.kill()
+        return True
+
+    def stop(self) -> int:
+        """SIGTERM; the exit code."""
+        os.killpg(self._supervisor.pid, signal.SIGTERM)
         try:
-            yield task
+            return self._supervisor.wait(30)
         finally:
-            stop.set()
-            await task
+            with suppress(ProcessLookupError):
+                os.killpg(self._supervisor.pid, signal.SIGKILL)
+
+
+class Hosts(VirtualHosts):
+    """Enough for a module at once: making more would remove those that are in use."""
+
+    BATCHES = (25, 25)
+
+
+class Ground:
+    """Nodes that may be killed: nobody else uses them."""
+
+    def __init__(self, nodes: Nodes) -> None:
+        self.nodes = nodes
+        self._hosts = Hosts(nodes)
+        self._template = f"{OURS}_template"
+        self._made = 0
+        sql(nodes.database_url, f"CREATE DATABASE {self._template}")
+        apart(lambda: migrations.upgrade(named(nodes.database_url, self._template)))
+
+    def take(self) -> tuple[str, str]:
+        """A migrated database and an empty virtual host."""
+        self._made += 1
+        name = f"{OURS}_{self._made}"
+        sql(self.nodes.database_url, f"CREATE DATABASE {name} TEMPLATE {self._template}")
+        return named(self.nodes.database_url, name), named(self.nodes.amqp_url, self._hosts.take())
+
+    def clean(self) -> None:
+        for name in (*(f"{OURS}_{number + 1}" for number in range(self._made)), self._template):
+            sql(self.nodes.database_url, f"DROP DATABASE {name} WITH (FORCE)")
+        self._hosts.remove_all()
+
+
+@contextmanager
+def own_ground(name: str) -> Iterator[Ground]:
+    """Nodes in a state folder of their own, to kill and to freeze; skips where the environment names others'."""
+    with running_nodes(STATE / name) as nodes:
+        if not (nodes.broker.is_ours and nodes.postgres.is_ours):
+            pytest.skip("the environment names the servers: they are not ours to disturb")
+        ground = Ground(nodes)
+        yield ground
+        ground.clean()
 
 
 async def lay_out(amqp_url: str, database_url: str) -> None:
@@ -107,20 +212,34 @@ async def publish(amqp_url: str, lead_ids: Sequence[str], exchange: str = "leads
 
 
 async def effects(database_url: str) -> set[str]:
-    async with open_database(database_url) as database, database.reading() as connection:
+    async with open_database(database_url, application_name="looking") as database, database.reading() as connection:
         return set((await connection.execute(text("SELECT lead_id FROM effects"))).scalars())
 
 
-async def drain(amqp_url: str, queue: str, limit: int = 100_000) -> list[aio_pika.abc.AbstractIncomingMessage]:
+async def drain(amqp_url: str, queue: str) -> list[aio_pika.abc.AbstractIncomingMessage]:
     """Take all that is ready off a queue."""
+    messages: list[aio_pika.abc.AbstractIncomingMessage] = []
     connection = await aio_pika.connect(amqp_url)
     async with connection, connection.channel() as channel:
         declared = await channel.declare_queue(queue, passive=True)
-        messages = []
-        while len(messages) < limit and (message := await declared.get(fail=False)) is not None:
-            await message.ack()
-            messages.append(message)
-        return messages
+        while (first := await declared.get(no_ack=True, fail=False)) is not None:
+            messages.append(first)
+            await _take(channel, queue, messages)
+    return messages
+
+
+async def _take(channel: aio_pika.abc.AbstractChannel, queue: str, messages: list[Any]) -> None:
+    """Take what the broker says is ready: as a consumer, since to get them one by one takes its time."""
+    declared = await channel.declare_queue(queue, passive=True)
+    wanted = len(messages) + (declared.declaration_result.message_count or 0)
+
+    async def take(message: aio_pika.abc.AbstractIncomingMessage) -> None:
+        messages.append(message)
+
+    tag = await declared.consume(take, no_ack=True)
+    with suppress(AssertionError):
+        await eventually(lambda: len(messages) >= wanted, within=5)
+    await declared.cancel(tag)
 
 
 async def _main(database_url: str, amqp_url: str) -> None:
@@ -131,10 +250,25 @@ async def _main(database_url: str, amqp_url: str) -> None:
             amqp_url=amqp_url,
             database=database,
             subscription=SUBSCRIPTION,
-            handler=Insert(),
+            handler=Freezing(),
             stop=stop,
         )
 
 
+def _supervise(database_url: str, amqp_url: str) -> int:
+    """Run the consumer in a process of its own, and again whenever it is killed, until SIGTERM; give its last status.
+
+    It is forked, not started anew, because a restart must be quick: a poison message takes twenty-one.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: None)  # the group's, so the consumer gets it too
+    while True:
+        if not (child := os.fork()):
+            asyncio.run(_main(database_url, amqp_url))
+            os._exit(0)
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        if status != -signal.SIGKILL:
+            return status
+
+
 if __name__ == "__main__":
-    asyncio.run(_main(*sys.argv[1:]))
+    sys.exit(_supervise(*sys.argv[1:]))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A lead's agent, or the reason why it has none."""
+    """A lead's agent; None if nobody may get it, with a reason where that is the policy's own."""
 
     lead_id: int
     agent_id: int | None = None
@@ -17,10 +17,11 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A choice for every lead, in their order; the counters that decided; and the boundary that all others lost to."""
+    """A choice for every lead, in their order; the counters that decided; and what proves that all others lost."""
 
     choices: Sequence[Choice]
     #: Per agent chosen: the counter before.
     read: Mapping[int, int] = field(default_factory=dict)
-    #: The best that was not chosen, as (count, agent id): every other member stands behind it.
-    boundary: tuple[int, int] | None = None
+    #: Per business line of the leads: the best eligible that was not chosen, as (count, agent id). All who got a lead
+    #: of that line stood before it, every other eligible member stands behind it. None: nobody eligible was left.
+    boundary: Mapping[int | None, tuple[int, int] | None] = field(default_factory=dict)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from heapq import heapify, heappop, heappush
+from heapq import heapify, heappop, heapreplace
 from typing import Any
 
-from services.assigner.eligibility import mismatch, reason, standing
-from services.assigner.facts import Lead, Member
+from services.assigner.eligibility import mismatch, standing
+from services.assigner.facts import Lead, Member, place
 from services.assigner.policies.choices import Answer, Choice
 
 ALGORITHM = "fair/1"
@@ -17,45 +16,51 @@ ALGORITHM = "fair/1"
 def fair(leads: Sequence[Lead], members: Sequence[Member], params: Mapping[str, Any]) -> Answer:
     """Give each lead to the eligible member with the lowest count; ties go to the smaller agent id.
 
-    `params["count"]`: `route` counts what was received on this route (default), `agent` what was received over all, as
-    the seed does. Members that are eligible for the same leads end at most one apart from where they began.
+    Leads of one store, members one row an agent. `params["count"]`: `route` counts what was received on this route
+    (default), `agent` what was received over all, as the seed does. Members that are eligible for the same leads end at
+    most one apart, or as far as they began.
     """
-    by_agent = params.get("count", "route") == "agent"
-    now = {member.agent_id: member for member in members}
-    heap = [
-        (member.agent_count if by_agent else member.assigned_count, member.agent_id)
-        for member in members
-        if standing(member) is None
-    ]
-    heapify(heap)
-    before = dict[int, int]()
-    choices = []
-    for lead in leads:
-        passed_over = []
-        chosen: int | None = None
-        while heap:
-            count, agent_id = heappop(heap)
-            if mismatch(lead, now[agent_id]) is not None:
-                passed_over.append((count, agent_id))
-                continue
-            chosen = agent_id
-            before.setdefault(agent_id, count)
-            now[agent_id] = _with_one_more(now[agent_id])
-            if standing(now[agent_id]) is None:
-                heappush(heap, (count + 1, agent_id))
-            break
-        for entry in passed_over:
-            heappush(heap, entry)
-        choices.append(Choice(lead.id, chosen, None if chosen is not None else reason(lead, now.values())))
-    unchosen = [entry for entry in heap if entry[1] not in before]
-    return Answer(choices, before, min(unchosen, default=None))
+    round_ = _Round(members, params)
+    choices = [Choice(lead.id, round_.give(lead)) for lead in leads]
+    return Answer(choices, round_.before, round_.boundary())
 
 
-def _with_one_more(member: Member) -> Member:
-    return replace(
-        member,
-        assigned_count=member.assigned_count + 1,
-        agent_count=member.agent_count + 1,
-        day_count=member.day_count + 1,
-        open_load=member.open_load + 1,
-    )
+class _Round:
+    """Members in line for each business line; who has received moves back in every line when it comes to the front."""
+
+    def __init__(self, members: Sequence[Member], params: Mapping[str, Any]) -> None:
+        self._members = {member.agent_id: member for member in members if standing(member) is None}
+        self._params = params
+        self._lines: dict[int | None, list[tuple[int, int]]] = {}
+        self.before: dict[int, int] = {}
+
+    def give(self, lead: Lead) -> int | None:
+        line = self._lines.get(lead.business_line_id)
+        if line is None:
+            line = [place(member, self._params) for member in self._members.values() if mismatch(lead, member) is None]
+            heapify(line)
+            self._lines[lead.business_line_id] = line
+        if (front := self._front(line)) is None:
+            return None
+        count, agent_id = front
+        self.before.setdefault(agent_id, count)
+        self._members[agent_id] = self._members[agent_id].after(1)
+        return agent_id
+
+    def boundary(self) -> dict[int | None, tuple[int, int] | None]:
+        return {
+            business_line_id: min((each for each in line if each[1] not in self.before), default=None)
+            for business_line_id, line in self._lines.items()
+        }
+
+    def _front(self, line: list[tuple[int, int]]) -> tuple[int, int] | None:
+        """The first in line as it stands now: a place in the line may be one from before its member received."""
+        while line:
+            member = self._members[line[0][1]]
+            if standing(member) is not None:
+                heappop(line)
+            elif line[0] != (now := place(member, self._params)):
+                heapreplace(line, now)
+            else:
+                return line[0]
+        return None

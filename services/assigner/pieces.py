@@ -1,0 +1,65 @@
+"""What the handler saves, each in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+
+from services.assigner.facts import Member
+from shared.messaging.envelope import Message
+from shared.messaging.processing import Deferred, Rejected
+
+#: What people change in the tables by hand, past every lock and sequence, counts after this time.
+BOOK_LASTS = timedelta(seconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Book:
+    """A route's members with their counters, while the route's sequence and the day are these and it is not too old."""
+
+    sequence: int
+    day: date
+    read_at: datetime
+    members: Sequence[Member]
+
+    def is_current(self, sequence: int, day: date, now: datetime) -> bool:
+        return (self.sequence, self.day) == (sequence, day) and now - self.read_at < BOOK_LASTS
+
+
+@dataclass(slots=True)
+class RouteBatch:
+    """Pending leads to be given to the agents of a route; those of no route (None), to be told so."""
+
+    route_id: int | None
+    #: None: whatever waits on the route, read under its lock, a page from `after` on.
+    lead_ids: Sequence[int] | None
+    kind: str = "accepted"
+    requested_by: str | None = None
+    request_id: str | None = None
+    #: It also takes leads that wait for a person.
+    is_personal: bool = False
+    #: The members as the last save on this route left them.
+    book: Book | None = None
+    #: The id of the last assignment looked at.
+    after: int = 0
+    #: Set by the save: the members as it leaves them, and whether another page may find something.
+    book_after: Book | None = None
+    has_more: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Lifecycle:
+    """Events that change assignments which exist, by lead."""
+
+    messages: Mapping[int, Message]
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Messages that cannot be handled, or not yet."""
+
+    effects: Sequence[Deferred | Rejected]
+
+
+Piece = RouteBatch | Lifecycle | Refused

@@ -1,0 +1,857 @@
+"""The assigner's handler against a real PostgreSQL: one owner a lead, exact counters, no cap passed, none forgotten."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing, suppress
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from services.assigner import assigning, pieces
+from services.assigner.consumer import AssignLeads
+from shared.db.session import Database, open_database
+from shared.events import (
+    AssignmentRequested,
+    Event,
+    LeadAccepted,
+    LeadAssigned,
+    LeadClosed,
+    LeadReopened,
+    LeadTaken,
+    LeadUnassigned,
+)
+from shared.messaging.processing import Deferred, Rejected
+from tests.driving import Driver, execute, message, of, rows, scalar
+
+AGENTS = """
+    INSERT INTO agents (id, agent_code, agent_name, email)
+    SELECT n, lpad(n::text, 4, '0'), 'Agent ' || n, n || '@x.y' FROM generate_series(1, :agents) AS n
+"""
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    async with open_database(database_url, pool_size=12) as database:
+        yield database
+
+
+@pytest.fixture
+def driver(database: Database) -> Driver:
+    return Driver(database, AssignLeads())
+
+
+async def lay_out(database: Database, *, agents: int = 3, routes: Sequence[str] = ("all",), **route: Any) -> None:
+    """Agents 1…n, and routes on which all of them are; `route`: columns of the routes."""
+    await execute(database, AGENTS, agents=agents)
+    await execute(database, "INSERT INTO sources (id, name) VALUES (101, 'META'), (102, 'Web') ON CONFLICT DO NOTHING")
+    for number, name in enumerate(routes, 1):
+        columns = {"id": number, "name": name, "policy": "fair", **route}
+        if len(routes) > 1:
+            columns["source_id"] = 100 + number
+        names, values = ", ".join(columns), ", ".join(f":{column}" for column in columns)
+        await execute(database, f"INSERT INTO routes ({names}) VALUES ({values})", **columns)
+        await execute(
+            database, "INSERT INTO route_members (route_id, agent_id) SELECT :id, id FROM agents ORDER BY id", id=number
+        )
+
+
+async def configure(database: Database, statement: str) -> None:
+    """What people change, as `config apply` does it: every route's sequence rises."""
+    await execute(database, statement)
+    await execute(database, "UPDATE routes SET sequence = sequence + 1")
+
+
+async def add_leads(database: Database, *names: str, source: int = 101, **columns: Any) -> list[LeadAccepted]:
+    """Leads as ingest leaves them, and what it tells of them."""
+    more = "".join(f", {column}" for column in columns)
+    given = "".join(f", :{column}" for column in columns)
+    await execute(
+        database,
+        f"""
+        WITH new AS (
+            INSERT INTO leads (lead_id, source_id, created_at{more})
+            SELECT name, :source, now(){given} FROM unnest(CAST(:names AS text[])) WITH ORDINALITY AS t (name, n)
+            ORDER BY n
+            RETURNING id
+        )
+        INSERT INTO assignments (lead_id) SELECT id FROM new ORDER BY id
+        """,
+        names=list(names),
+        source=source,
+        **columns,
+    )
+    return [LeadAccepted(lead_id=name, revision=1) for name in names]
+
+
+async def assignment(database: Database, lead_id: str) -> Any:
+    async with database.begin() as tx:
+        found = await tx.execute(
+            text("""
+                SELECT assignments.*, agents.agent_code FROM assignments JOIN leads ON leads.id = assignments.lead_id
+                     LEFT JOIN agents ON agents.id = assignments.agent_id
+                WHERE leads.lead_id = :lead_id AND is_current
+            """),
+            {"lead_id": lead_id},
+        )
+        return found.one()
+
+
+async def assert_exact(database: Database) -> None:
+    """Every counter equals what can be counted; numbers have no gap; one current assignment a lead; records add up."""
+    open_loads = await rows(
+        database,
+        """
+        SELECT agent_id, open_load, auto_assign_count,
+               (SELECT count(*) FROM assignments a WHERE a.agent_id = c.agent_id AND is_current
+                   AND assignment_status_id IN (2, 3)),
+               (SELECT count(*) FROM assignments a WHERE a.agent_id = c.agent_id AND sheet_key IS NOT NULL)
+        FROM agent_counters c
+        """,
+    )
+    for agent, load, received, counted_load, counted in open_loads:
+        assert (load, received) == (counted_load, counted), f"agent {agent}"
+    members = await rows(
+        database,
+        """
+        SELECT route_id, agent_id, assigned_count,
+               (SELECT count(*) FROM assignments a WHERE a.agent_id = c.agent_id AND a.route_id = c.route_id
+                   AND sheet_key IS NOT NULL)
+        FROM member_counters c
+        """,
+    )
+    assert [row for row in members if row[2] != row[3]] == []
+    assert (
+        await rows(
+            database,
+            """
+            SELECT g.page_group_code FROM page_groups g LEFT JOIN assignments a USING (page_group_code)
+            GROUP BY g.page_group_code
+            HAVING (count(*), min(a.rowid), max(a.rowid), count(DISTINCT a.rowid))
+                   IS DISTINCT FROM (max(last_rowid), 1::bigint, max(last_rowid), max(last_rowid))
+            """,
+        )
+        == []
+    )
+    assert (
+        await rows(
+            database, "SELECT lead_assignment_code FROM assignments GROUP BY 1 HAVING count(lead_assignment_code) > 1"
+        )
+        == []
+    )
+    assert (
+        await rows(database, "SELECT lead_id FROM assignments WHERE is_current GROUP BY 1 HAVING count(*) <> 1") == []
+    )
+    # The chain of each agent's loads: every record begins where another one ended.
+    chain = await rows(
+        database,
+        """
+        SELECT agent_id, open_before, open_after FROM assignment_records
+        WHERE open_after IS NOT NULL ORDER BY agent_id, id
+        """,
+    )
+    for agent in {row[0] for row in chain}:
+        steps = Counter[int]()
+        for _, before, after in (row for row in chain if row[0] == agent):
+            assert abs(after - before) == 1
+            steps[after] += 1
+            steps[before] -= 1
+        last = next(load for found, load, *_ in open_loads if found == agent)
+        assert {load: n for load, n in steps.items() if n} == ({last: 1, 0: -1} if last else {})
+
+
+async def settle(driver: Driver, limit: int = 50) -> None:
+    """Run what the assigner told itself, until it has nothing more to say."""
+    for _ in range(limit):
+        own = driver.take(LeadAccepted, AssignmentRequested)
+        if not own:
+            return
+        unique = {event.key: event for event in own}
+        await driver.run(*unique.values())
+    raise AssertionError("the assigner never stops talking to itself")
+
+
+# One lead.
+
+
+async def test_a_lead_is_assigned_once_however_often_it_is_delivered(database: Database, driver: Driver) -> None:
+    await lay_out(database)
+    accepted = await add_leads(database, "A", store_code="S1", customer_name="Ann", mobile_number="+911", address="x")
+
+    first = await driver.run(*accepted)
+    again = [*await driver.run(*accepted), *await Driver(database, AssignLeads()).run(*accepted)]
+
+    (told,) = first
+    assert isinstance(told, LeadAssigned)
+    row = await assignment(database, "A")
+    assert (told.agent_code, told.agent_name, told.agent_email) == ("0001", "Agent 1", "1@x.y")
+    assert (told.route, told.source, told.store_code, told.rowid) == ("all", "META", "S1", 1)
+    assert told.assignment_id == row.id
+    assert told.decision_id == row.decision_id
+    assert told.sheet_key == told.lead_assignment_code == row.sheet_key == f"{row.page_group_code}-0001"
+    assert told.revision == await scalar(database, "SELECT id FROM assignment_records")
+    assert (row.cx_name, row.mobile_number, row.address, row.lead_source) == ("Ann", "+911", "x", "META")
+    assert again == []
+    await assert_exact(database)
+
+
+async def test_an_unknown_lead_waits_on_the_ladder_and_hurts_no_other(database: Database, driver: Driver) -> None:
+    await lay_out(database)
+    accepted = await add_leads(database, "A")
+
+    effects = await driver.run(LeadTaken(lead_id="?"), *accepted, LeadAccepted(lead_id="??", revision=1))
+
+    assert [effect.message.key for effect in of(effects, Deferred)] == ["?", "??"]
+    assert [event.lead_id for event in of(effects, LeadAssigned)] == ["A"]
+
+
+async def test_a_batch_is_spread_evenly_in_the_order_of_waiting(database: Database, driver: Driver) -> None:
+    await lay_out(database, agents=4)
+    accepted = await add_leads(database, *[f"L{n}" for n in range(10)])
+
+    effects = await driver.run(*reversed(accepted))
+
+    assert [event.lead_id for event in of(effects, LeadAssigned)] == [f"L{n}" for n in range(10)]
+    assert sorted(Counter(event.agent_code for event in of(effects, LeadAssigned)).values()) == [2, 2, 3, 3]
+    records = await rows(
+        database,
+        "SELECT agent_id, count_before, count_after, open_before, open_after, method FROM assignment_records"
+        " ORDER BY id",
+    )
+    assert records[:5] == [(n, 0, 1, 0, 1, "fair_distribution") for n in (1, 2, 3, 4)] + [
+        (1, 1, 2, 1, 2, "fair_distribution")
+    ]
+    await assert_exact(database)
+
+
+async def test_a_decision_holds_what_it_takes_to_decide_again(database: Database, driver: Driver) -> None:
+    await lay_out(database, agents=4)
+    await configure(database, "UPDATE agents SET max_load = 1 WHERE id = 1")
+    await driver.run(*await add_leads(database, "A"))
+
+    await driver.run(*await add_leads(database, "B", "C"))
+
+    (decision,) = await rows(
+        database,
+        "SELECT route_id, route_version, sequence, algorithm, kind, facts, choices FROM decisions ORDER BY id OFFSET 1",
+    )
+    assert decision[:5] == (1, 1, 3, "fair/1", "accepted")
+    facts, choices = decision[5], decision[6]
+    b, c = [row[0] for row in await rows(database, "SELECT id FROM leads WHERE lead_id IN ('B', 'C') ORDER BY id")]
+    assert facts["answers"] == [
+        {
+            "leads": [[b, None, None], [c, None, None]],
+            "read": {"2": 0, "3": 0},
+            "boundary": [[None, [0, 4]]],
+            "limited": {},
+        }
+    ]
+    assert choices == {str(b): 2, str(c): 3}
+    assert await scalar(database, "SELECT sequence FROM routes") == 3
+
+
+async def test_several_routes_in_one_batch(database: Database, driver: Driver) -> None:
+    await lay_out(database, routes=("meta", "web"))
+    accepted = await add_leads(database, "A", "B") + await add_leads(database, "C", source=102)
+
+    effects = await driver.run(*accepted)
+
+    assert {event.lead_id: event.route for event in of(effects, LeadAssigned)} == {"A": "meta", "B": "meta", "C": "web"}
+    await assert_exact(database)
+
+
+# Leads that wait.
+
+
+async def test_no_route_is_told_once_and_ends_when_one_comes(database: Database, driver: Driver) -> None:
+    await lay_out(database, routes=())
+    accepted = await add_leads(database, "A")
+    await execute(database, AGENTS, agents=0)
+
+    first = await driver.run(*accepted)
+    second = await driver.run(*accepted)
+    await execute(database, "INSERT INTO routes (name, policy) VALUES ('new', 'fair')")
+    await execute(database, "INSERT INTO route_members (route_id, agent_id) SELECT routes.id, 1 FROM routes")
+    third = await driver.run(AssignmentRequested(requested_by="config"))
+
+    (told,) = first
+    assert isinstance(told, LeadUnassigned)
+    assert told.reason == "no route matches"
+    assert second == []
+    assert [type(event) for event in third] == [LeadAssigned]
+    assert await scalar(database, "SELECT requested_by FROM assignment_records ORDER BY id DESC LIMIT 1") == "config"
+
+
+async def test_why_a_lead_waits_is_told_when_it_changes_only(database: Database, driver: Driver) -> None:
+    await lay_out(database, agents=1)
+    await configure(database, "UPDATE route_members SET is_enabled = false")
+    accepted = await add_leads(database, "A")
+
+    told = [await driver.run(*accepted), await driver.run(*accepted)]
+    await configure(database, "UPDATE route_members SET is_enabled = true, max_daily_leads = 0")
+    told += [await driver.run(*accepted), await driver.run(AssignmentRequested(route="all"))]
+
+    assert [[(event.reason, event.retry_at is None) for event in events] for events in told] == [
+        [("member disabled", True)],
+        [],
+        [("daily cap reached", False)],
+        [],
+    ]
+    assert await scalar(
+        database,
+        "SELECT retry_at = (date_trunc('day', now() AT TIME ZONE 'Asia/Kolkata') + interval '1 day')"
+        " AT TIME ZONE 'Asia/Kolkata' FROM assignments",
+    )
+
+
+async def test_only_a_store_that_was_set_to_take_no_part_bars_its_leads(database: Database, driver: Driver) -> None:
+    await lay_out(database)
+    await execute(
+        database,
+        "INSERT INTO stores (store_code, assign_leads, is_new)"
+        " VALUES ('NEW', false, true), ('NO', false, false), ('YES', true, false)",
+    )
+    accepted = [
+        event for code in ("NEW", "NO", "YES", "GONE") for event in await add_leads(database, code, store_code=code)
+    ]
+
+    effects = await driver.run(*accepted)
+
+    assert [event.lead_id for event in of(effects, LeadAssigned)] == ["NEW", "YES", "GONE"]
+    assert [(event.lead_id, event.reason) for event in of(effects, LeadUnassigned)] == [("NO", "store takes no part")]
+
+
+async def test_duplicates_and_placed_orders_are_never_assigned(database: Database, driver: Driver) -> None:
+    await lay_out(database)
+    accepted = await add_leads(database, "A", duplicate_of=1) + await add_leads(database, "B", is_order_placed=True)
+
+    effects = await driver.run(*accepted, AssignmentRequested(), AssignmentRequested(lead_ids=("A", "B")))
+
+    assert effects == []
+    assert (await assignment(database, "A")).assignment_status_id == 1
+    row = await assignment(database, "B")
+    assert (row.assignment_status_id, row.reason, row.agent_id) == (4, "won", None)
+
+
+async def test_a_placed_order_wins_whoever_has_the_lead(database: Database, driver: Driver) -> None:
+    await lay_out(database, agents=1)
+    accepted = await add_leads(database, "A")
+    await driver.run(*accepted)
+    await execute(database, "UPDATE leads SET is_order_placed = true")
+
+    await driver.run(*accepted)
+    await driver.run(*accepted)
+
+    row = await assignment(database, "A")
+    assert (row.assignment_status_id, row.reason, row.agent_code) == (4, "won", "0001")
+    await assert_exact(database)
+
+
+async def test_an_update_routes_a_pending_lead_anew_and_no_other(database: Database, driver: Driver) -> None:
+    await lay_out(database, routes=("meta", "web"), agents=1)
+    await configure(database, "UPDATE route_members SET is_enabled = false WHERE route_id = 1")
+    waiting = await add_leads(database, "A")
+    held = await add_leads(database, "B", source=102)
+    await driver.run(*waiting, *held)
+    assert (await assignment(database, "A")).route_id == 1
+
+    await execute(database, "UPDATE leads SET source_id = 203 - source_id")
+    await configure(database, "UPDATE route_members SET is_enabled = true")
+    await driver.run(*waiting, *held)
+
+    assert [(await assignment(database, name)).route_id for name in "AB"] == [2, 2]
+    await assert_exact(database)
+
+
+async def test_a_lead_whose_route_changes_while_the_batch_waits_goes_to_the_right_one(
+    database: Database, driver: Driver
+) -> None:
+    await lay_out(database, routes=("meta", "web"), agents=1)
+    accepted = await add_leads(database, "A")
+    handler = AssignLeads()
+    preparing = handler.prepare(database, [message(event) for event in accepted])
+    piece = await anext(preparing)
+    await execute(database, "UPDATE leads SET source_id = 102")
+
+    async with database.begin() as tx:
+        effects = await handler.save(tx, piece)
+    await preparing.aclose()
+    driver.told += of(effects, Event)
+    assert [(type(event), event.revision) for event in effects] == [(LeadAccepted, 1)]  # type: ignore[union-attr]
+    await settle(driver)
+
+    assert (await assignment(database, "A")).route_id == 2
+
+
+async def test_a_route_switched_off_meanwhile_leaves_its_leads_to_others(database: Database, driver: Driver) -> None:
+    await lay_out(database, agents=1)
+    accepted = await add_leads(database, "A")
+    handler = AssignLeads()
+    preparing = handler.prepare(database, [message(event) for event in accepted])
+    piece = await anext(preparing)
+    await configure(database, "UPDATE routes SET is_enabled = false")
+
+    async with database.begin() as tx:
+        effects = await handler.save(tx, piece)
+    await preparing.aclose()
+
+    assert [event.reason for event in of(effects, LeadUnassigned)] == ["no route matches"]
+
+
+async def test_a_wake_goes_through_all_pages(
+    database: Database, driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(assigning, "PAGE", 100)
+    await lay_out(database, agents=2)
+    await execute(database, "INSERT INTO business_lines (id, name) VALUES (1, 'a'), (2, 'b')")
+    await configure(database, "UPDATE agents SET business_line_id = 1, max_load = CASE id WHEN 1 THEN 0 END")
+    await configure(database, "UPDATE route_members SET is_enabled = false")
+    others = await add_leads(database, *[f"B{n}" for n in range(350)], business_line_id=2)
+    mine = await add_leads(database, *[f"A{n}" for n in range(350)], business_line_id=1)
+    await driver.run(*others, *mine)
+    await configure(database, "UPDATE route_members SET is_enabled = true")
+
+    effects = await driver.run(AssignmentRequested(route="all"))
+
+    assert [event.lead_id for event in of(effects, LeadAssigned)] == [f"A{n}" for n in range(350)]
+    assert {event.agent_code for event in of(effects, LeadAssigned)} == {"0002"}
+    assert await scalar(database, "SELECT count(*) FROM assignments WHERE reason = 'other business line'") == 350
+    await assert_exact(database)
+
+
+async def test_requests_without_a_route_page_through_all_that_wait(database: Database, driver: Driver) -> None:
+    await lay_out(database, agents=2, routes=())
+    accepted = await add_leads(database, *[f"L{n}" for n in range(1100)])
+    for start in range(0, 1100, 200):
+        await driver.run(*accepted[start : start + 200])
+    await execute(database, "INSERT INTO routes (id, name, policy) VALUES (1, 'new', 'fair')")
+    await execute(database, "INSERT INTO route_members (route_id, agent_id) SELECT 1, id FROM agents")
+
+    effects = await driver.run(AssignmentRequested())
+
+    assert len(of(effects, LeadAssigned)) == 1100
+    await assert_exact(database)
+
+
+async def test_leads_that_wait_for_a_person_wait_for_a_person(database: Database, driver: Driver) -> None:
+    await lay_out(database, agents=1, retry_pending=False)
+    await configure(database, "UPDATE route_members SET is_enabled = false")
+    accepted = await add_leads(database, "A", "B", "C")
+    await driver.run(*accepted)
+    await configure(database, "UPDATE route_members SET is_enabled = true")
+
+    by_machines = [
+        *await driver.run(AssignmentRequested(route="all", requested_by="sweep")),
+        *await driver.run(AssignmentRequested(requested_by="config")),
+        *await driver.run(*accepted),
+    ]
+    by_people = await driver.run(AssignmentRequested(lead_ids=("B",), requested_by="asha", request_id="r1"))
+    by_source = await driver.run(AssignmentRequested(source="meta", requested_by="asha", request_id="r2"))
+
+    assert by_machines == []
+    assert [event.lead_id for event in of(by_people, LeadAssigned)] == ["B"]
+    assert [event.lead_id for event in of(by_source, LeadAssigned)] == ["A", "C"]
+    assert await rows(database, "SELECT request_id, kind FROM decisions ORDER BY id") == [
+        ("r1", "requested"),
+        ("r2", "requested"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "wish",
+    [{"source": "Web"}, {"lead_ids": ("gone",)}, {"route": "all", "source": "Web"}, {"lead_ids": ("A",)}],
+    ids=["nothing waits", "unknown lead", "nothing on the route", "already assigned"],
+)
+async def test_a_persons_request_always_leaves_a_decision(
+    database: Database, driver: Driver, wish: dict[str, Any]
+) -> None:
+    await lay_out(database)
+    await driver.run(*await add_leads(database, "A"))
+
+    effects = await driver.run(AssignmentRequested(**wish, requested_by="asha", request_id="r"))
+
+    assert effects == []
+    assert await rows(database, "SELECT choices FROM decisions WHERE request_id = 'r'") == [({},)]
+
+
+async def test_what_cannot_be_done_yet_is_refused_in_words(database: Database, driver: Driver) -> None:
+    await lay_out(database)
+    await add_leads(database, "A")
+
+    by_name = await driver.run(AssignmentRequested(lead_ids=("A",), to_agent_code="0002"))
+    nowhere = await driver.run(AssignmentRequested(route="nowhere", request_id="r"))
+    gone = await driver.run(AssignmentRequested(route="nowhere"))
+
+    assert "to_agent_code" in of(by_name, Rejected)[0].reason
+    assert "'nowhere'" in of(nowhere, Rejected)[0].reason
+    assert gone == []
+    assert (await assignment(database, "A")).assignment_status_id == 1
+
+
+# Taken, closed, reopened.
+
+
+async def test_a_lead_is_taken_closed_and_reopened(database: Database, driver: Driver) -> None:
+    await lay_out(database, agents=2)
+    accepted = await add_leads(database, "A")
+    await driver.run(*accepted)
+    first = await assignment(database, "A")
+
+    await driver.run(LeadTaken(lead_id="A", agent_code="0001"))
+    assert (await assignment(database, "A")).assignment_status_id == 3
+    await driver.run(LeadClosed(lead_id="A", reason="lost"))
+    await driver.run(LeadClosed(lead_id="A", reason="won"))
+    closed = await assignment(database, "A")
+    assert (closed.assignment_status_id, closed.reason, closed.closed_at is None) == (4, "lost", False)
+    effects = await driver.run(LeadReopened(lead_id="A"))
+
+    (told,) = effects
+    assert isinstance(told, LeadAssigned)
+    assert (told.agent_code, told.sheet_key, told.assignment_id) == ("0001", first.sheet_key, first.id)
+    row = await assignment(database, "A")
+    assert (row.assignment_status_id, row.reason, row.closed_at) == (2, None, None)
+    assert told.revision == await scalar(database, "SELECT max(id) FROM assignment_records")
+    assert await driver.run(LeadReopened(lead_id="A")) == []
+    await assert_exact(database)
+
+
+async def test_what_is_refused_is_recorded_and_changes_nothing(database: Database, driver: Driver) -> None:
+    await lay_out(database, agents=2)
+    accepted = await add_leads(database, "A", "B")
+    await driver.run(accepted[0])
+    before = await assignment(database, "A")
+
+    await driver.run(LeadTaken(lead_id="A", agent_code="0002"), LeadTaken(lead_id="B"))
+    await driver.run(LeadClosed(lead_id="A", agent_code="0002"))
+
+    assert await assignment(database, "A") == before
+    assert await rows(database, "SELECT method, reason FROM assignment_records ORDER BY id OFFSET 1") == [
+        ("taken refused", "the lead is agent 0001's, not 0002's"),
+        ("taken refused", "the lead is pending"),
+        ("closed refused", "the lead is agent 0001's, not 0002's"),
+    ]
+
+
+async def test_a_reopened_lead_without_a_place_goes_to_another_and_keeps_its_story(
+    database: Database, driver: Driver
+) -> None:
+    await lay_out(database, agents=2)
+    await configure(database, "UPDATE agents SET max_load = 1 WHERE id = 1")
+    await driver.run(*await add_leads(database, "A"))
+    await driver.run(LeadClosed(lead_id="A"))
+    await configure(database, "UPDATE member_counters SET assigned_count = 1")
+    old = await assignment(database, "A")
+    await driver.run(*await add_leads(database, "B"))  # 2 has it
+    await configure(database, "UPDATE member_counters SET assigned_count = 5 WHERE agent_id = 2")
+    await configure(database, "UPDATE member_counters SET assigned_count = 0 WHERE agent_id = 1")
+    await driver.run(*await add_leads(database, "C"))  # 1 has it, and is full
+    assert (await assignment(database, "C")).agent_id == 1
+
+    effects = await driver.run(LeadReopened(lead_id="A"))
+    (told,) = of(effects, LeadUnassigned)
+    assert (told.reason, told.previous_sheet_key) == ("no place with its agent", old.sheet_key)
+    await settle(driver)
+
+    row = await assignment(database, "A")
+    assert (row.agent_id, row.assignment_status_id) == (2, 2)
+    ended = await rows(
+        database,
+        "SELECT id, agent_id, sheet_key, assignment_status_id, ended_at IS NULL FROM assignments WHERE NOT is_current",
+    )
+    assert ended == [(old.id, 1, old.sheet_key, 4, False)]
+
+
+async def test_a_reopened_lead_stays_closed_where_people_assign(database: Database, driver: Driver) -> None:
+    await lay_out(database, agents=1, retry_pending=False)
+    await driver.run(*await add_leads(database, "A"))
+    await driver.run(LeadClosed(lead_id="A"))
+    await configure(database, "UPDATE agents SET is_active = false")
+
+    assert await driver.run(LeadReopened(lead_id="A")) == []
+
+    assert (await assignment(database, "A")).assignment_status_id == 4
+    assert await rows(database, "SELECT method, reason FROM assignment_records ORDER BY id DESC LIMIT 1") == [
+        ("reopened refused", "its agent is inactive")
+    ]
+
+
+async def test_of_two_reopened_at_once_one_gets_the_one_place(database: Database, driver: Driver) -> None:
+    await lay_out(database, agents=1)
+    accepted = await add_leads(database, "A", "B")
+    await driver.run(*accepted)
+    await driver.run(LeadClosed(lead_id="A"), LeadClosed(lead_id="B"))
+    await configure(database, "UPDATE agents SET max_load = 1")
+
+    await driver.run(LeadReopened(lead_id="A"), LeadReopened(lead_id="B"))
+    await settle(driver)
+
+    assert [(await assignment(database, name)).assignment_status_id for name in "AB"] == [2, 1]
+    await assert_exact(database)
+
+
+async def test_a_close_wakes_every_route_of_an_agent_that_was_full(database: Database, driver: Driver) -> None:
+    await lay_out(database, routes=("meta", "web"), agents=1)
+    await configure(database, "UPDATE agents SET max_load = 1")
+    accepted = [*await add_leads(database, "A"), *await add_leads(database, "B", source=102)]
+    await driver.run(*accepted)
+    assert (await assignment(database, "B")).reason == "agent at capacity"
+
+    effects = await driver.run(LeadClosed(lead_id="A"))
+    assert [event.route for event in of(effects, AssignmentRequested)] == ["meta", "web"]
+    await settle(driver)
+
+    assert (await assignment(database, "B")).agent_id == 1
+    await configure(database, "UPDATE agents SET max_load = 5")
+    assert of(await driver.run(LeadClosed(lead_id="B")), AssignmentRequested) == []
+
+
+async def test_a_counter_never_goes_below_zero_silently(database: Database, driver: Driver) -> None:
+    await lay_out(database, agents=1)
+    await driver.run(*await add_leads(database, "A"))
+    await execute(database, "UPDATE agent_counters SET open_load = 0")
+
+    with pytest.raises(Exception, match="ck_agent_counters_open_load"):
+        await driver.run(LeadClosed(lead_id="A"))
+
+
+# Several at once.
+
+
+async def test_replicas_racing_on_one_route_are_exact(database: Database) -> None:
+    await lay_out(database, agents=7)
+    replicas = [Driver(database, AssignLeads()) for _ in range(3)]
+    rng = random.Random(1)
+    for round_ in range(8):
+        accepted = await add_leads(database, *[f"{round_}-{n}" for n in range(20)])
+        batches = [rng.sample(accepted, 15) for _ in replicas]
+        await asyncio.gather(
+            *(replica.run(*batch) for replica, batch in zip(replicas, batches, strict=True)),
+        )
+        await replicas[0].run(*accepted)
+
+    assert sum(len(replica.take(LeadAssigned)) for replica in replicas) == 160
+    counts = [row[0] for row in await rows(database, "SELECT assigned_count FROM member_counters")]
+    assert max(counts) - min(counts) <= 1
+    assert sum(replica.again for replica in replicas) == 0
+    sequences = [row[0] for row in await rows(database, "SELECT sequence FROM decisions ORDER BY id")]
+    assert sorted(sequences) == list(range(1, len(sequences) + 1))
+    await assert_exact(database)
+
+
+async def test_agents_shared_by_routes_with_limits_under_load_and_closes(database: Database) -> None:
+    await lay_out(database, routes=("meta", "web"), agents=5)
+    await configure(database, "UPDATE agents SET max_load = 1 + id % 3")
+    workers = [Driver(database, AssignLeads()) for _ in range(4)]
+    over: list[Any] = []
+
+    async def work(worker: Driver, number: int) -> None:
+        rng = random.Random(number)
+        for round_ in range(12):
+            names = [f"{number}-{round_}-{n}" for n in range(rng.randint(1, 3))]
+            accepted = await add_leads(database, *names, source=101 + rng.randint(0, 1))
+            await worker.run(*accepted)
+            held = await rows(
+                database,
+                "SELECT leads.lead_id FROM assignments JOIN leads ON leads.id = assignments.lead_id"
+                " WHERE is_current AND assignment_status_id IN (2, 3) ORDER BY random() LIMIT 3",
+            )
+            await worker.run(*(LeadClosed(lead_id=lead_id) for (lead_id,) in held))
+            own = {event.key: event for event in worker.take(AssignmentRequested)}
+            await worker.run(*own.values())
+            over.extend(
+                await rows(
+                    database,
+                    "SELECT agents.id, open_load, max_load FROM agents JOIN agent_counters ON agents.id = agent_id"
+                    " WHERE open_load > max_load",
+                )
+            )
+
+    await asyncio.gather(*(work(worker, number) for number, worker in enumerate(workers)))
+    for worker in workers:
+        await settle(worker)
+
+    assert over == []
+    assert sum(worker.again for worker in workers) == 0
+    places = await scalar(
+        database, "SELECT sum(max_load - open_load) FROM agents JOIN agent_counters ON agents.id = agent_id"
+    )
+    waiting = await scalar(database, "SELECT count(*) FROM assignments WHERE is_current AND assignment_status_id = 1")
+    assert places == 0 or waiting == 0, f"{waiting} leads wait with {places} places free"
+    await assert_exact(database)
+
+
+async def test_agents_count_over_all_routes_stays_even_when_routes_race(database: Database) -> None:
+    await lay_out(database, routes=("meta", "web"), agents=6, params='{"count": "agent"}')
+    workers = [Driver(database, AssignLeads()) for _ in range(4)]
+    for round_ in range(8):
+        batches = [
+            await add_leads(database, *[f"{round_}-{number}-{n}" for n in range(1 + number)], source=101 + number % 2)
+            for number in range(4)
+        ]
+        await asyncio.gather(*(worker.run(*batch) for worker, batch in zip(workers, batches, strict=True)))
+
+    counts = [row[0] for row in await rows(database, "SELECT auto_assign_count FROM agent_counters")]
+    assert sum(counts) == 80
+    assert max(counts) - min(counts) <= 1
+    await assert_exact(database)
+
+
+async def test_a_wake_that_comes_before_the_decision_is_committed_is_not_lost(database: Database) -> None:
+    await lay_out(database, agents=1)
+    await configure(database, "UPDATE agents SET max_load = 1")
+    decider, closer = Driver(database, AssignLeads()), Driver(database, AssignLeads())
+    await decider.run(*await add_leads(database, "A"))
+    accepted = await add_leads(database, "B")
+    handler = AssignLeads()
+    preparing = handler.prepare(database, [message(event) for event in accepted])
+    piece = await anext(preparing)
+
+    async with database.begin() as tx:
+        effects = await handler.save(tx, piece)  # "agent at capacity", not committed yet
+        assert [event.reason for event in of(effects, LeadUnassigned)] == ["agent at capacity"]
+        await closer.run(LeadClosed(lead_id="A"))
+        waking = asyncio.create_task(settle(closer))
+        await asyncio.sleep(0.3)
+        assert not waking.done()
+    await preparing.aclose()
+    await waking
+
+    assert (await assignment(database, "B")).agent_id == 1
+    await assert_exact(database)
+
+
+async def test_a_close_of_a_lead_that_is_being_assigned_waits_and_frees_the_place(database: Database) -> None:
+    await lay_out(database, agents=1)
+    accepted = await add_leads(database, "A")
+    handler = AssignLeads()
+    preparing = handler.prepare(database, [message(event) for event in accepted])
+    piece = await anext(preparing)
+
+    async with database.begin() as tx:
+        await handler.save(tx, piece)
+        closing = asyncio.create_task(Driver(database, AssignLeads()).run(LeadClosed(lead_id="A")))
+        await asyncio.sleep(0.2)
+    await preparing.aclose()
+    await closing
+
+    assert (await assignment(database, "A")).assignment_status_id == 4
+    await assert_exact(database)
+
+
+async def test_routes_that_share_many_agents_never_deadlock(database: Database) -> None:
+    """Nor do they when the agents have no counters yet."""
+    await lay_out(database, routes=("meta", "web"), agents=40)
+    workers = [Driver(database, AssignLeads()) for _ in range(4)]
+    for round_ in range(6):
+        batches = [
+            await add_leads(database, *[f"{round_}-{number}-{n}" for n in range(30)], source=101 + number % 2)
+            for number in range(4)
+        ]
+        await asyncio.gather(*(worker.run(*batch) for worker, batch in zip(workers, batches, strict=True)))
+
+    assert sum(worker.again for worker in workers) == 0
+    await assert_exact(database)
+
+
+async def test_agents_are_held_in_the_order_of_their_ids(database: Database) -> None:
+    """While agent 5 is another's, whoever wants 3, 5 and 7 holds 3 and waits, and 7 is free; then all is added up."""
+    await lay_out(database, agents=9)
+    await execute(database, "INSERT INTO agent_counters (agent_id) SELECT id FROM agents ORDER BY id DESC")
+
+    async def move() -> dict[int, Any]:
+        async with database.begin() as tx:
+            return await assigning.queries.move_agents(tx, {7: 1, 3: 1, 5: 1}, {7: 1, 3: 1, 5: 1})
+
+    async def is_free(agent_id: int) -> bool:
+        statement = f"SELECT 1 FROM agent_counters WHERE agent_id = {agent_id} FOR NO KEY UPDATE SKIP LOCKED"
+        return await scalar(database, statement) is not None
+
+    async with database.begin() as tx:
+        await assigning.queries.move_agents(tx, {5: 4})
+        moving = asyncio.create_task(move())
+        await asyncio.sleep(0.3)
+        assert [await is_free(agent_id) for agent_id in (3, 7)] == [False, True]
+    after = await moving
+
+    assert {key: (each.open_load, each.received) for key, each in after.items()} == {3: (1, 1), 5: (5, 1), 7: (1, 1)}
+
+
+# The book in memory.
+
+
+class LostError(Exception):
+    """What happens to a save."""
+
+
+async def meet(handler: AssignLeads, database: Database, accepted: Sequence[Event], fate: str) -> None:
+    """One batch whose save is committed, rolled back, or committed without anybody knowing."""
+    preparing = handler.prepare(database, [message(event) for event in accepted])
+    with suppress(LostError):
+        async with aclosing(preparing):
+            async for piece in preparing:
+                async with database.begin() as tx:
+                    await handler.save(tx, piece)
+                    await fail_if(fate == "rollback")
+                await fail_if(fate == "answer lost")
+
+
+async def fail_if(is_so: bool) -> None:
+    if is_so:
+        raise LostError
+
+
+async def test_the_book_is_never_used_after_anything_else_happened(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Random saves, rollbacks, lost commits and other writers: each decision is about the members as they are."""
+    await lay_out(database, agents=4)
+    handler, other = AssignLeads(), Driver(database, AssignLeads())
+    rng = random.Random(7)
+    used = Counter[bool]()
+    genuine = assigning._book
+
+    async def checked(tx: Any, piece: Any, route: Any, now: Any) -> Any:
+        book = await genuine(tx, piece, route, now)
+        used[book is piece.book] += 1
+        fresh = await assigning.queries.read_members(tx, route.id, book.day)
+        seen = [(m.agent_id, m.assigned_count, m.day_count, m.is_active) for m in book.members]
+        assert seen == [(m.agent_id, m.assigned_count, m.day_count, m.is_active) for m in fresh]
+        return book
+
+    monkeypatch.setattr(assigning, "_book", checked)
+    between = {
+        "other": lambda name: other.run(*name),
+        "decision": lambda _: other.run(AssignmentRequested(source="Web", route="all", request_id="r")),
+        "config": lambda _: configure(
+            database, f"UPDATE agents SET is_active = NOT is_active WHERE id = {rng.randint(1, 3)}"
+        ),
+    }
+    for round_ in range(60):
+        accepted = await add_leads(database, *[f"{round_}-{n}" for n in range(rng.randint(1, 3))])
+        fate = rng.choice(["commit", "commit", "commit", "rollback", "answer lost", *between])
+        if fate in between:
+            await between[fate](await add_leads(database, f"o{round_}"))
+        await meet(handler, database, accepted, fate)
+        if rng.random() < 0.5:
+            await meet(handler, database, accepted, "commit")
+
+    assert min(used[True], used[False]) > 10, used
+    await assert_exact(database)
+
+
+async def test_what_people_change_by_hand_counts_after_a_second(
+    database: Database, driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await lay_out(database, agents=2)
+    await driver.run(*await add_leads(database, "A"))
+    await execute(database, "UPDATE agents SET is_active = false WHERE id = 2")
+    monkeypatch.setattr(pieces, "BOOK_LASTS", timedelta(0))
+
+    await driver.run(*await add_leads(database, "B"))
+
+    assert (await assignment(database, "B")).agent_id == 1
