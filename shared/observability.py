@@ -28,8 +28,7 @@ def configure_observability(service: str, settings: Settings) -> None:
         settings.log_file.parent.mkdir(parents=True, exist_ok=True)
         root.addHandler(_handler(settings.log_file.open("a", encoding="utf-8"), shared, is_json=True))
     root.setLevel(settings.log_level.upper())
-    for name in LIBRARIES_THAT_TALK:
-        logging.getLogger(name).setLevel(logging.CRITICAL)
+    silence_libraries()
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
@@ -41,6 +40,12 @@ def configure_observability(service: str, settings: Settings) -> None:
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.bind_contextvars(service=service)
+
+
+def silence_libraries() -> None:
+    """Keep libraries from telling what we tell ourselves, where it is handled."""
+    for name in LIBRARIES_THAT_TALK:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def _handler(stream: TextIO, shared: list[Processor], *, is_json: bool) -> logging.Handler:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import sys
 from collections.abc import Awaitable, Callable
@@ -22,6 +23,7 @@ def run_service(name: str, serve: Serve) -> None:
     except SettingsError as error:
         sys.exit(_refused(error))
     configure_observability(name, settings)
+    gc.freeze()  # what was imported lives as long as the process: it need not be looked through again and again
     uvloop.run(_until_signalled(serve, settings))
 
 

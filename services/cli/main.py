@@ -26,7 +26,7 @@ from services.simulator.command import simulate_command
 from shared.db.session import open_database
 from shared.messaging.broker import BROKER_ERRORS
 from shared.messaging.publisher import PublishError
-from shared.observability import configure_observability
+from shared.observability import configure_observability, silence_libraries
 from shared.outage import DependencyGoneError
 from shared.process import run_service
 from shared.settings import SettingsError, load_settings
@@ -158,12 +158,15 @@ def _work(names: tuple[str, ...] | list[str], *, as_json: bool) -> None:
 
 def main() -> None:
     """Run a command; whatever a person can mend is one line on standard error, and exit code 1 or 2."""
+    silence_libraries()
     try:
         app()
     except SettingsError as error:
         _exit(str(error), 2)
-    except (CommandError, ConfigError, ImportFileError, PublishError, DependencyGoneError) as error:
+    except (CommandError, ConfigError, ImportFileError, PublishError) as error:
         _exit(str(error), 1)
+    except DependencyGoneError as error:
+        _exit(f"PostgreSQL does not answer, see LEADLINE_DATABASE_URL: {error}", 1)
     except SQLAlchemyError as error:
         _exit(
             f"the database refused: {str(error.__cause__ or error).splitlines()[0]}; is it set up? `leadline setup`", 1

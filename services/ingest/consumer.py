@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
+import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.ingest import intake, problems, queries
@@ -15,15 +16,20 @@ from services.ingest.intake import Lead, NaturalKey
 from services.ingest.queries import Claim, Holder
 from services.ingest.reference import Known, ReferenceReader
 from shared.db.session import Database
-from shared.events import Event, LeadAccepted, LeadCreated, LeadDuplicate, LeadRejected, LeadUpdated
+from shared.events import Event, FieldError, LeadAccepted, LeadCreated, LeadDuplicate, LeadRejected, LeadUpdated
 from shared.messaging.envelope import Invalid, Message
 from shared.messaging.processing import Deferred, Effect, Rejected, Subscription
+
+log = structlog.get_logger(__name__)
+
+LEAD_FIELDS = tuple(field.name for field in fields(Lead))
 
 
 def refuse(invalid: Invalid) -> tuple[str, Sequence[Event]]:
     """Say field by field what is wrong with a message that holds no event, and tell its sender."""
     if invalid.error is None:
-        return invalid.reason, ()
+        errors: tuple[FieldError, ...] = (FieldError(field="body", problem=invalid.reason),)
+        return invalid.reason, [LeadRejected(lead_id=invalid.lead_id, errors=errors)]
     rejected = problems.as_error(invalid.error)
     return rejected.reason, [LeadRejected(lead_id=invalid.lead_id, errors=rejected.errors)]
 
@@ -42,6 +48,11 @@ class Piece:
     refused: Sequence[Effect]
 
     @property
+    def unknown_fields(self) -> int:
+        """How many fields the contract does not know: they went to `attributes`."""
+        return sum(lead.unknown_fields for _, lead in self.created.values())
+
+    @property
     def sources(self) -> frozenset[str]:
         """All that are named."""
         updated = {event.source for _, event in self.updated.values() if event.source}
@@ -58,6 +69,8 @@ class StoreLeads:
         piece = read(batch, await self._reference.latest(database), datetime.now(UTC))
         if piece.refused or not all(map(piece.known.has_source, piece.sources)):  # perhaps it was added a moment ago
             piece = read(batch, await self._reference.anew(database), piece.now)
+        if piece.unknown_fields:
+            log.info("lead.unknown_fields", fields=piece.unknown_fields, leads=len(piece.created))
         yield piece
 
     async def save(self, tx: AsyncConnection, piece: Piece) -> Sequence[Effect]:
@@ -68,7 +81,9 @@ class StoreLeads:
         known = await _with_new_sources_and_stores(tx, piece)
         leads = [lead for _, lead in piece.created.values()]
         customers = await queries.add_customers(tx, _people(piece))
-        new = await queries.insert_leads(tx, [_row(asdict(lead), known, customers) for lead in leads]) if leads else {}
+        new = (
+            await queries.insert_leads(tx, [_row(_columns(lead), known, customers) for lead in leads]) if leads else {}
+        )
         claims = [_claims(piece.created[lead_id][1], key, known, customers) for lead_id, key in new.items()]
         duplicates = await _know_again(tx, claims)
         if new:
@@ -135,6 +150,11 @@ def _people(piece: Piece) -> list[dict[str, Any]]:
     fields = ("external_id", "customer_name", "mobile_number", "email")
     people = [*(lead for _, lead in piece.created.values()), *(event for _, event in piece.updated.values())]
     return [{name: getattr(person, name) for name in fields} for person in people]
+
+
+def _columns(lead: Lead) -> dict[str, Any]:
+    """A lead's fields by name; unlike `asdict`, what is in them is not copied."""
+    return {name: getattr(lead, name) for name in LEAD_FIELDS}
 
 
 def _row(lead: Mapping[str, Any], known: Known, customers: Mapping[str, int]) -> dict[str, Any]:

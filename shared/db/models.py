@@ -209,7 +209,7 @@ class LeadKey(Base):
 
 
 class Route(Base):
-    """A match (NULL matches all), a policy, a mode. `sequence` rises by one with every committed change of its state."""
+    """A match (NULL matches all), a policy, a mode. `sequence` rises by one with every committed decision or change."""
 
     __tablename__ = "routes"
     id: Mapped[int] = identity()

@@ -204,7 +204,7 @@ def properties_of(message: Outgoing, app_id: str) -> Basic.Properties:
 def copy_of(
     delivery: Delivery, *, exchange: str, routing_key: str, headers: Mapping[str, Any] | None = None
 ) -> Outgoing:
-    """Give a copy of a delivery under another address: the body as it was, its headers but the broker's, and `headers`."""
+    """Give a copy of a delivery under another address: its body and headers as they were, and `headers`."""
     return Outgoing(
         routing_key=routing_key,
         body=delivery.body,

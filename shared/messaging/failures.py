@@ -52,21 +52,23 @@ class Other:
 def classify(error: BaseException) -> Again | Outage | Other:
     """Tell what kind of failure an exception is, by SQLSTATE where it has one. Needs no driver to be installed."""
     fingerprint = fingerprint_of(error)
-    for cause in _chain(error):
-        if isinstance(cause, DependencyGoneError):
-            return Outage(cause.dependency, fingerprint)
-        state = getattr(cause, "sqlstate", None)
-        if state in AGAIN_STATES:
-            return Again(fingerprint)
-        if isinstance(state, str) and state.startswith(OUTAGE_CLASSES):
-            return Outage("database", fingerprint)
-        if getattr(cause, "connection_invalidated", False):
-            return Outage("database", fingerprint)
-        if isinstance(cause, OSError) and cause.errno in DISK_ERRORS:
-            return Outage("disk", fingerprint)
-        if isinstance(cause, ConnectionError | TimeoutError):
-            return Outage("network", fingerprint)
-    return Other(fingerprint)
+    kinds = (kind for cause in _chain(error) if (kind := _kind_of(cause, fingerprint)) is not None)
+    return next(kinds, Other(fingerprint))
+
+
+def _kind_of(cause: BaseException, fingerprint: str) -> Again | Outage | None:
+    state = str(getattr(cause, "sqlstate", None))
+    if isinstance(cause, DependencyGoneError):
+        return Outage(cause.dependency, fingerprint)
+    if state in AGAIN_STATES:
+        return Again(fingerprint)
+    if state.startswith(OUTAGE_CLASSES) or getattr(cause, "connection_invalidated", False):
+        return Outage("database", fingerprint)
+    if isinstance(cause, OSError) and cause.errno in DISK_ERRORS:
+        return Outage("disk", fingerprint)
+    if isinstance(cause, ConnectionError | TimeoutError):
+        return Outage("network", fingerprint)
+    return None
 
 
 def fingerprint_of(error: BaseException) -> str:

@@ -18,7 +18,9 @@ TRACEPARENT = "traceparent"
 ADD = text("""
     WITH gone AS (DELETE FROM outbox WHERE id = ANY(CAST(:remove AS bigint[])))
     INSERT INTO outbox (service, types, keys, bodies, traceparents)
-    VALUES (:service, CAST(:types AS text[]), CAST(:keys AS text[]), CAST(:bodies AS text[]), CAST(:traceparents AS text[]))
+    VALUES (
+        :service, CAST(:types AS text[]), CAST(:keys AS text[]), CAST(:bodies AS text[]), CAST(:traceparents AS text[])
+    )
     RETURNING id
 """)
 REMOVE = text("DELETE FROM outbox WHERE id = ANY(CAST(:remove AS bigint[]))")

@@ -120,36 +120,44 @@ class Processor:
         return bool(self._held)
 
     async def process(self, batch: Sequence[Arrival]) -> None:
-        """Bring every arrival to its end, or hold it; leave it unsettled if the channel is lost or the process stops."""
+        """Bring every arrival to its end, or hold it; unsettled stays what a lost channel or a stop interrupts."""
         parts = _parts(batch)
         while parts and not self._settlement.is_lost:
             part = parts.pop()
             action, refused, error = await self._attempt(part)
-            match action:
-                case failures.Settle():
-                    self.waits_for = None
-                    await self._settle(part, refused)
-                    if not self._state.culprits:
-                        await self.give_up()
-                case failures.RunAgain(tries):
-                    parts.append(part)
-                    if not await self._settlement.pause(AGAIN_PAUSE_S * 2**tries * random.uniform(0.5, 1.5)):
-                        return None
-                case failures.Split():
-                    middle = len(part) // 2
-                    parts += [part[middle:], part[:middle]]
-                case failures.Hold():
-                    self._held.append((part[0], error))
-                case failures.AwaitDependency(dependency):
-                    parts.append(part)
-                    if not await self._outage(dependency, error):
-                        return await self._leave(parts)
-                case failures.Break(fingerprint):
-                    parts = [part, *([arrival] for arrival, _ in self._held), *parts]  # run after all the others
-                    self._held = []
-                    if not await self._broken(fingerprint, error):
-                        return await self._leave(parts)
+            if isinstance(action, failures.Settle):
+                await self._through(part, refused)
+            elif not await self._troubled(action, part, parts, error):
+                return await self._leave(parts)
         return None
+
+    async def _through(self, part: Sequence[Arrival], refused: Sequence[Rejected | Deferred]) -> None:
+        self.waits_for = None
+        await self._settle(part, refused)
+        if not self._state.culprits:
+            await self.give_up()
+
+    async def _troubled(
+        self, action: failures.Action, part: Sequence[Arrival], parts: list[Sequence[Arrival]], error: BaseException
+    ) -> bool:
+        """Do what a part's failure asks for; False if there is no going on."""
+        match action:
+            case failures.RunAgain(tries):
+                parts.append(part)
+                return await self._settlement.pause(AGAIN_PAUSE_S * 2**tries * random.uniform(0.5, 1.5))
+            case failures.Split():
+                middle = len(part) // 2
+                parts += [part[middle:], part[:middle]]
+            case failures.Hold():
+                self._held.append((part[0], error))
+            case failures.AwaitDependency(dependency):
+                parts.append(part)
+                return await self._outage(dependency, error)
+            case failures.Break(fingerprint):
+                parts[:0] = [part, *([arrival] for arrival, _ in self._held)]  # run after all the others
+                self._held = []
+                return await self._broken(fingerprint, error)
+        return True
 
     async def give_up(self) -> None:
         """Spend an attempt of each culprit held: something else went through since, or nothing came for a while."""

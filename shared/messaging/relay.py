@@ -36,7 +36,7 @@ async def relaying(database: Database, dispatch: Dispatch) -> AsyncIterator[None
 
 
 async def relay(database: Database, dispatch: Dispatch, stop: asyncio.Event) -> None:
-    """Tidy every second and sweep every five, until `stop`; then tidy once more. What fails is tried again, for ever."""
+    """Tidy every second and sweep every five, until `stop`; then tidy once more. What fails is tried again."""
     ticks = 0
     while not stop.is_set():
         with suppress(TimeoutError):
