@@ -166,7 +166,7 @@ def main() -> None:
     except (CommandError, ConfigError, ImportFileError, PublishError) as error:
         _exit(str(error), 1)
     except DependencyGoneError as error:
-        _exit(f"PostgreSQL does not answer, see LEADLINE_DATABASE_URL: {error}", 1)
+        _exit(f"PostgreSQL does not answer, see LEADLINE_DATABASE_URL: {str(error).splitlines()[0]}", 1)
     except SQLAlchemyError as error:
         _exit(
             f"the database refused: {str(error.__cause__ or error).splitlines()[0]}; is it set up? `leadline setup`", 1

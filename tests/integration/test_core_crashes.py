@@ -20,6 +20,7 @@ from services.cli.local.failures import LocalError
 from services.cli.local.ports import is_free
 from shared.messaging import broker
 from shared.messaging.publisher import PublishError
+from tests.conftest import sql
 from tests.integration.core import Ground, Replica, drain, effects, lay_out, own_ground, publish
 from tests.waiting import eventually
 
@@ -133,6 +134,7 @@ async def test_nothing_is_lost_or_done_twice_whatever_is_killed(
         calm = time.monotonic()
         await eventually(lambda: all_saved(database_url, fed), within=60)
         await eventually(lambda: all_dead(amqp_url, poisons), within=300 if KILLS else 40)
+        await eventually(lambda: is_outbox_empty(database_url), within=60)  # rows of the killed are swept
     finally:
         codes = [replica.stop() for replica in replicas]
 
@@ -162,6 +164,11 @@ async def test_nothing_is_lost_or_done_twice_whatever_is_killed(
 
 async def all_saved(database_url: str, ids: list[str]) -> bool:
     return set(ids) <= await effects(database_url)
+
+
+async def is_outbox_empty(database_url: str) -> bool:
+    rows = await asyncio.to_thread(sql, database_url, "SELECT count(*) FROM outbox")
+    return rows[0][0] == 0
 
 
 async def all_dead(amqp_url: str, poisons: int) -> bool:
