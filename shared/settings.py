@@ -37,7 +37,7 @@ class Settings(BaseSettings):
 
     #: Most messages a consumer takes at once. The seeds call it MAX_LEADS_PER_BATCH.
     batch_size: int = Field(
-        default=200, ge=1, le=2_000, validation_alias=AliasChoices("LEADLINE_BATCH_SIZE", "MAX_LEADS_PER_BATCH")
+        default=200, ge=1, le=200, validation_alias=AliasChoices("LEADLINE_BATCH_SIZE", "MAX_LEADS_PER_BATCH")
     )
     log_file: Path | None = None
     log_level: str = "INFO"

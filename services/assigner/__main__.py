@@ -18,7 +18,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             service="assigner",
             amqp_url=settings.amqp_url,
             database=database,
-            subscription=SUBSCRIPTION,
+            subscription=SUBSCRIPTION.at_most(settings.batch_size),
             handler=AssignLeads(),
             stop=stop,
         )

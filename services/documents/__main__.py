@@ -19,7 +19,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             service="documents",
             amqp_url=settings.amqp_url,
             database=database,
-            subscription=SUBSCRIPTION,
+            subscription=SUBSCRIPTION.at_most(settings.batch_size),
             handler=MakeSheets(SheetStore(settings.sheets_dir)),
             stop=stop,
         )

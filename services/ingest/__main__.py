@@ -19,7 +19,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             service="ingest",
             amqp_url=settings.amqp_url,
             database=database,
-            subscription=SUBSCRIPTION,
+            subscription=SUBSCRIPTION.at_most(settings.batch_size),
             handler=StoreLeads(ReferenceReader(settings.default_region, settings.tz)),
             stop=stop,
         )

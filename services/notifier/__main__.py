@@ -37,7 +37,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             service="notifier",
             amqp_url=settings.amqp_url,
             database=database,
-            subscription=SUBSCRIPTION,
+            subscription=SUBSCRIPTION.at_most(settings.batch_size),
             handler=MailSheets(mailer, store.read, sender=settings.mail_from, env=settings.env),
             stop=stop,
             probes={SMTP: mail_server_answers},

@@ -81,6 +81,10 @@ class Subscription:
     #: Hold a batch at most this long for a dependency or a breaker, then put it back in the queue once.
     hold_s: float = 600.0
 
+    def at_most(self, messages: int) -> Subscription:
+        """The same, with batches no larger than this."""
+        return replace(self, batch_size=min(self.batch_size, messages))
+
 
 class Processor:
     """Processes batches; remembers between them what `failures.step` needs."""
