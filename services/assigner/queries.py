@@ -241,7 +241,8 @@ class Place:
 
 async def now(connection: AsyncConnection) -> datetime:
     """Give the database's clock: the one that all replicas share."""
-    return (await connection.execute(NOW)).scalar_one()  # type: ignore[no-any-return]
+    moment: datetime = (await connection.execute(NOW)).scalar_one()
+    return moment
 
 
 async def read_routes(connection: AsyncConnection) -> dict[int, Route]:
@@ -352,7 +353,8 @@ async def add_decision(
         "facts": json.dumps(decided.facts),
         "choices": json.dumps(decided.choices),
     }
-    return (await tx.execute(ADD_DECISION, values)).scalar_one()  # type: ignore[no-any-return]
+    decision_id: int = (await tx.execute(ADD_DECISION, values)).scalar_one()
+    return decision_id
 
 
 async def assign(

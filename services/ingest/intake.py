@@ -286,11 +286,6 @@ def full_name(values: Mapping[str, Any]) -> str | None:
     return " ".join(filter(None, (values.get("given_name"), values.get("surname")))) or None
 
 
-def lead_type(customer_type: str | None) -> str:
-    """N for a new customer, E for one that exists."""
-    return "N" if (customer_type or "").casefold().startswith("new") else "E"
-
-
 # Knowing again.
 
 
@@ -307,8 +302,3 @@ def natural_keys(lead: Lead, source: SourceRules) -> list[NaturalKey]:
 def _has_own_phone(lead: Lead) -> bool:
     number = lead.mobile_number
     return bool(number) and "mobile_number_invalid" not in lead.flags and not contact.is_phone_placeholder(number or "")
-
-
-def is_duplicate(lead_external_id: str | None, other_external_id: str | None) -> bool:
-    """Whether two leads with a natural key in common are one: requests of one known customer never are."""
-    return lead_external_id is None or lead_external_id != other_external_id

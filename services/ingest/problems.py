@@ -54,11 +54,6 @@ def as_error(error: ValidationError) -> Rejected:
     return Rejected(tuple(_in_words(item) for item in error.errors(include_url=False)))
 
 
-def too_large(size: int, limit: int) -> Rejected:
-    """A body that is not even read."""
-    return Rejected((FieldError(field="body", problem=f"must have at most {limit:,} bytes, has {size:,}"),))
-
-
 def shown(value: object) -> str:
     """A value for a message: as Python writes it, no longer than a line."""
     text = repr(value[:VALUE_SHOWN_LENGTH] if isinstance(value, str) else value)

@@ -145,7 +145,7 @@ async def settled(connection: AsyncConnection, document_id: int, profile_id: int
 
 async def add_notification(tx: AsyncConnection, values: Mapping[str, Any], deliveries: Sequence[Delivery]) -> int:
     """Store what became of a mail (`profile_id`, `document_id`, `message_id`, `status`, `reason`) and per recipient."""
-    notification_id = (await tx.execute(ADD_NOTIFICATION, values)).scalar_one()
+    notification_id: int = (await tx.execute(ADD_NOTIFICATION, values)).scalar_one()
     if deliveries:
         await tx.execute(
             ADD_DELIVERIES,
@@ -157,4 +157,4 @@ async def add_notification(tx: AsyncConnection, values: Mapping[str, Any], deliv
                 "answers": [each.answer for each in deliveries],
             },
         )
-    return notification_id  # type: ignore[no-any-return]
+    return notification_id

@@ -17,6 +17,7 @@ from aio_pika.abc import AbstractChannel, AbstractConnection
 from aiormq.abc import DeliveredMessage
 from aiormq.channel import Channel as UnderlayChannel
 from aiormq.exceptions import ChannelInvalidStateError
+from pamqp.commands import Basic
 
 from shared.messaging.envelope import Delivery, Outgoing, properties_of
 
@@ -103,17 +104,19 @@ async def open_consumer_channel(connection: AbstractConnection) -> AsyncIterator
 
 def _delivery(message: DeliveredMessage) -> Delivery:
     frame, properties = message.delivery, message.header.properties
+    assert isinstance(frame, Basic.Deliver)
+    assert frame.delivery_tag is not None
     return Delivery(
-        tag=frame.delivery_tag,  # type: ignore[union-attr, arg-type]  # of Basic.Deliver, which always has one
-        exchange=frame.exchange or "",  # type: ignore[union-attr]
-        routing_key=frame.routing_key or "",  # type: ignore[union-attr]
+        tag=frame.delivery_tag,
+        exchange=frame.exchange or "",
+        routing_key=frame.routing_key or "",
         body=message.body,
         headers=properties.headers or {},
         type=properties.message_type,
         content_type=properties.content_type,
         message_id=properties.message_id,
         correlation_id=properties.correlation_id,
-        is_redelivered=bool(frame.redelivered),  # type: ignore[union-attr]
+        is_redelivered=bool(frame.redelivered),
     )
 
 

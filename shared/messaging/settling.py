@@ -43,10 +43,6 @@ class Settlement:
     def is_stopping(self) -> bool:
         return self._stop.is_set()
 
-    @property
-    def unsettled(self) -> int:
-        return len(self._ledger)
-
     def delivered(self, delivery: Delivery) -> None:
         self._ledger.delivered(delivery.tag)
 

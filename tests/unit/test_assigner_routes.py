@@ -63,3 +63,11 @@ def test_no_route_that_matches_is_better(routes: list[tuple[dict[str, Any], int]
         if all(value in {None, getattr(lead, name)} for name, value in each.items())
     ]
     assert (found.id if found else None) == (min(matching)[2] if matching else None)
+
+
+@pytest.mark.parametrize(
+    ("written", "kind"), [("New Customer", "N"), ("NEW", "N"), ("Existing", "E"), ("", "E"), (None, "E")]
+)
+def test_a_lead_is_new_or_existing(written: str | None, kind: str) -> None:
+    """Whatever begins with "new" is N, all else E."""
+    assert a_lead(customer_type=written).lead_type == kind

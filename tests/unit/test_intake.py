@@ -20,12 +20,10 @@ from services.ingest.intake import (
     NaturalKey,
     Reference,
     SourceRules,
-    is_duplicate,
-    lead_type,
     natural_keys,
     read_created,
 )
-from services.ingest.problems import Rejected, as_error, too_large
+from services.ingest.problems import Rejected, as_error
 from shared.db import models
 from shared.events import LeadCreated, LeadUpdated
 
@@ -171,14 +169,6 @@ def test_when_a_lead_was_created(written: object, expected: datetime, flags: tup
     assert (lead.created_at, lead.created_at.utcoffset(), lead.flags) == (expected, timedelta(0), flags)
 
 
-@pytest.mark.parametrize(
-    ("written", "kind"), [("New Customer", "N"), ("NEW", "N"), ("Existing", "E"), ("", "E"), (None, "E")]
-)
-def test_a_lead_is_new_or_existing(written: str | None, kind: str) -> None:
-    """Whatever begins with "new" is N, all else E."""
-    assert lead_type(written) == kind
-
-
 REFUSED = {
     "business line": (
         {"business_line": "Solar"},
@@ -264,11 +254,6 @@ NO_OBJECTS: dict[str, tuple[str | bytes, str]] = {
 def test_a_body_that_is_no_object_is_named_for_what_it_is(body: str | bytes, reason: str) -> None:
     """Not JSON, cut off, another encoding, an array."""
     assert why_not_body(body).startswith(reason)
-
-
-def test_a_body_that_is_too_large() -> None:
-    """Refused by its size alone."""
-    assert too_large(5_000_000, 1_048_576).reason == "body: must have at most 1,048,576 bytes, has 5,000,000"
 
 
 def test_an_update_says_when_it_happened() -> None:
@@ -430,12 +415,3 @@ def test_a_source_says_which_natural_keys_count(kinds: set[str]) -> None:
     source = dataclasses.replace(META, natural_keys=frozenset(kinds))
     lead = a_lead(mobile_number="9876543210", store_code="S1", document_number="44556K")
     assert {key.kind for key in natural_keys(lead, source)} == kinds
-
-
-@pytest.mark.parametrize(
-    ("one", "other", "expected"),
-    [(None, None, True), ("C1", None, True), (None, "C1", True), ("C1", "C2", True), ("C1", "C1", False)],
-)
-def test_requests_of_one_customer_are_no_duplicates(one: str | None, other: str | None, expected: bool) -> None:
-    """A known customer may ask twice."""
-    assert is_duplicate(one, other) is expected
