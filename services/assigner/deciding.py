@@ -103,7 +103,7 @@ def _sort(
     rows = {member.agent_id: member for member in for_store(members, leads[0].store_code)}
     received = Counter(choice.agent_id for choice in answer.choices)
     counts = dict(answer.read)
-    after = [member.after(received[member.agent_id]) for member in members]
+    after = [member.after(received[member.agent_id]) if member.agent_id in received else member for member in members]
     reasons: dict[tuple[str | None, int | None], str] = {}
     for lead, choice in zip(leads, answer.choices, strict=True):
         if choice.agent_id is None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -29,6 +29,7 @@ LOCK_ROUTES = text("SELECT 1 FROM routes WHERE id = ANY(CAST(:ids AS bigint[])) 
 LOCK_ASSIGNMENTS = text("""
     SELECT 1 FROM assignments WHERE lead_id = ANY(CAST(:ids AS bigint[])) AND is_current ORDER BY id FOR NO KEY UPDATE
 """)
+#: In the order of the fields of `Lead`.
 _lead_columns = """
     SELECT leads.id, leads.lead_id, assignments.id AS assignment_id, assignments.assignment_status_id AS status,
            assignments.route_id, assignments.agent_id, agents.agent_code, assignments.reason, assignments.retry_at,
@@ -323,7 +324,8 @@ async def hold_agents(tx: AsyncConnection, agent_ids: Sequence[int]) -> dict[int
 
 async def number_pages(tx: AsyncConnection, assigned: Sequence[Assigned], day: date) -> list[Place]:
     """Give each assignment its place in its agent's numbering of that day."""
-    codes = [f"L{day:%y%m%d}{each.member.agent_code}" for each in assigned]
+    prefix = f"L{day:%y%m%d}"
+    codes = [f"{prefix}{each.member.agent_code}" for each in assigned]
     wanted = Counter(codes)
     agents = dict(zip(codes, (each.member.agent_id for each in assigned), strict=True))
     values = {
@@ -464,9 +466,9 @@ async def routes_of_agents(tx: AsyncConnection, agent_ids: Sequence[int]) -> lis
     return list((await tx.execute(ROUTES_OF_AGENTS, {"agent_ids": list(agent_ids)})).scalars())
 
 
-_LEAD_FIELDS = tuple(field.name for field in fields(Lead))
-
-
 async def _leads(connection: AsyncConnection, statement: TextClause, values: Mapping[str, Any]) -> list[Lead]:
-    rows = (await connection.execute(statement, values)).all()
-    return [Lead(**{**dict(zip(_LEAD_FIELDS, row, strict=True)), "status": Status(row.status)}) for row in rows]
+    rows = await connection.execute(statement, values)
+    return [
+        Lead(key, lead_id, assignment_id, Status(status), *others)
+        for key, lead_id, assignment_id, status, *others in rows
+    ]

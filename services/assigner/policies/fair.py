@@ -32,6 +32,7 @@ class _Round:
         self._members = {member.agent_id: member for member in members if standing(member) is None}
         self._params = params
         self._lines: dict[int | None, list[tuple[int, int]]] = {}
+        self._counts: dict[int, int] = {}
         self.before: dict[int, int] = {}
 
     def give(self, lead: Lead) -> int | None:
@@ -44,7 +45,9 @@ class _Round:
             return None
         count, agent_id = front
         self.before.setdefault(agent_id, count)
-        self._members[agent_id] = self._members[agent_id].after(1)
+        self._counts[agent_id] = count + 1
+        if (member := self._members[agent_id]).is_limited:
+            self._members[agent_id] = member.after(1)
         return agent_id
 
     def boundary(self) -> dict[int | None, tuple[int, int] | None]:
@@ -56,11 +59,12 @@ class _Round:
     def _front(self, line: list[tuple[int, int]]) -> tuple[int, int] | None:
         """The first in line as it stands now: a place in the line may be one from before its member received."""
         while line:
-            member = self._members[line[0][1]]
-            if standing(member) is not None:
+            count, agent_id = line[0]
+            member = self._members[agent_id]
+            if member.is_limited and standing(member) is not None:
                 heappop(line)
-            elif line[0] != (now := place(member, self._params)):
-                heapreplace(line, now)
+            elif count != (now := self._counts.get(agent_id, count)):
+                heapreplace(line, (now, agent_id))
             else:
                 return line[0]
         return None
