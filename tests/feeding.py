@@ -49,13 +49,19 @@ async def everything_is_through(stack: Stack, count: int) -> bool:
     return True
 
 
-async def assert_each_exactly_once(stack: Stack, count: int, *, killed_notifiers: int = 0) -> None:
-    """Rows, files and mails agree: one assignment, sheet and mail a lead; a repeat for each killed notifier."""
+async def assert_each_exactly_once(
+    stack: Stack, count: int, *, killed_documents: int = 0, killed_notifiers: int = 0
+) -> None:
+    """Rows, files and mails agree: one assignment, sheet and mail a lead.
+
+    Each killed `documents` may have left half a file behind, each killed `notifier` a mail that is sent again.
+    """
     assert await stack.count("leads") == count
     assert await stack.count("assignments") == count
     assert await stack.count("assignments WHERE agent_id IS NOT NULL") == count
     rows = await stack.rows("SELECT sheet_key, file_path, sha256, lead_ids FROM documents")
     assert {row["file_path"]: row["sha256"] for row in rows} == stack.sheet_files()
+    assert len(stack.leftovers()) <= killed_documents
     on_sheets = [lead_id for row in rows for lead_id in row["lead_ids"]]
     assert sorted(on_sheets) == [
         row["lead_id"] for row in await stack.rows('SELECT lead_id FROM leads ORDER BY lead_id COLLATE "C"')

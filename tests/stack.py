@@ -24,6 +24,7 @@ import asyncpg
 
 from services.cli.local.nodes import ROOT, Nodes
 from services.cli.local.ports import LOOPBACK, free_port
+from shared import sheetstore
 from shared.messaging import topology
 from tests.replica import OWNER, Replica
 from tests.waiting import eventually
@@ -264,8 +265,13 @@ class Stack:
 
     def sheet_files(self) -> dict[str, str]:
         """SHA-256 by path in the store, of whole files."""
-        paths = [path for path in self.sheets.rglob("*") if path.is_file()]
+        left = self.leftovers()
+        paths = [path for path in self.sheets.rglob("*") if path.is_file() and path not in left]
         return {str(path.relative_to(self.sheets)): sha256(path.read_bytes()).hexdigest() for path in paths}
+
+    def leftovers(self) -> list[Path]:
+        """What writers that were killed before they could give it its name have left in the store."""
+        return list(self.sheets.rglob(f"{sheetstore._TEMPORARY}*"))
 
     def mails(self) -> list[EmailMessage]:
         """What the mailbox has accepted, in order."""

@@ -34,7 +34,7 @@ async def test_each_consumer_killed_while_it_holds_messages(stack: Stack, many: 
 
     assert [replica.starts for name in CONSUMERS for replica in stack.of(name)] == [2, 2, 2, 2]
     assert await stack.heard("ladder") == []
-    await assert_each_exactly_once(stack, many, killed_notifiers=1)
+    await assert_each_exactly_once(stack, many, killed_documents=1, killed_notifiers=1)
 
 
 async def kill_in_the_act(stack: Stack, name: str) -> int:
