@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 
 from tests.stack import CONSUMED, Stack
 
@@ -21,19 +21,31 @@ def leads(count: int, prefix: str = "") -> list[dict[str, object]]:
 
 
 @asynccontextmanager
-async def fed(stack: Stack, bodies: Sequence[object], *, over_s: float) -> AsyncIterator[None]:
-    """Publish leads evenly over some seconds while the block runs; the rest at its end at the latest."""
-    ends = asyncio.get_running_loop().time() + over_s
+async def fed(
+    stack: Stack, make: Callable[[int], object], *, at_least: int, over_s: float
+) -> AsyncIterator[list[object]]:
+    """Publish what `make` makes of 0, 1, 2 …, so many in so many seconds and on at that pace while the block runs.
+
+    Gives the list of what was published, complete at the end of the block: how long that takes depends on the machine.
+    """
+    published: list[object] = []
+    is_over = asyncio.Event()
 
     async def feed() -> None:
-        for number, start in enumerate(range(0, len(bodies), FEED_CHUNK)):
-            await stack.publish("lead.created", *bodies[start : start + FEED_CHUNK])
-            due = ends - over_s * (1 - (number + 1) * FEED_CHUNK / len(bodies))
-            await asyncio.sleep(max(due - asyncio.get_running_loop().time(), 0))  # the pace of the feed
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        while not is_over.is_set() or len(published) < at_least:
+            chunk = [make(number) for number in range(len(published), len(published) + FEED_CHUNK)]
+            await stack.publish("lead.created", *chunk)
+            published.extend(chunk)
+            due = began + over_s * len(published) / at_least
+            with suppress(TimeoutError):
+                await asyncio.wait_for(is_over.wait(), max(due - loop.time(), 0))  # the pace of the feed
 
     feeding = asyncio.create_task(feed())
     try:
-        yield
+        yield published
+        is_over.set()
         await feeding
     finally:
         feeding.cancel()
