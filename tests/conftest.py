@@ -1,7 +1,8 @@
 """A real PostgreSQL and a real RabbitMQ, started with the first test that asks for them.
 
 A test has a database of its own (`database_url`, a clone of one that was migrated once) and a virtual host of its own
-(`amqp_url`), so it may leave behind what it likes.
+(`amqp_url`), so it may leave behind what it likes. Each worker of pytest-xdist has servers of its own: what a test
+does to them, no test beside it feels.
 """
 
 from __future__ import annotations
@@ -32,12 +33,13 @@ T = TypeVar("T")
 # What a session makes carries its process id, so that the next one can tell what a killed session has left behind.
 PREFIX = "leadline_test"
 OURS = f"{PREFIX}_{os.getpid()}"
+WORKER = os.environ.get("PYTEST_XDIST_WORKER", "alone")
 
 
 @pytest.fixture(scope="session")
 def nodes() -> Iterator[Nodes]:
-    """Both servers, shared by all tests of this checkout. A test that stops or kills one starts it again."""
-    with running_nodes(TEST_STATE) as nodes:
+    """Both servers, shared by all tests of this worker. A test that stops or kills one starts it again."""
+    with running_nodes(TEST_STATE / WORKER) as nodes:
         yield nodes
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 
 from tests.stack import CONSUMED, Stack
 
@@ -21,19 +21,31 @@ def leads(count: int, prefix: str = "") -> list[dict[str, object]]:
 
 
 @asynccontextmanager
-async def fed(stack: Stack, bodies: Sequence[object], *, over_s: float) -> AsyncIterator[None]:
-    """Publish leads evenly over some seconds while the block runs; the rest at its end at the latest."""
-    ends = asyncio.get_running_loop().time() + over_s
+async def fed(
+    stack: Stack, make: Callable[[int], object], *, at_least: int, over_s: float
+) -> AsyncIterator[list[object]]:
+    """Publish what `make` makes of 0, 1, 2 …, so many in so many seconds and on at that pace while the block runs.
+
+    Gives the list of what was published, complete at the end of the block: how long that takes depends on the machine.
+    """
+    published: list[object] = []
+    is_over = asyncio.Event()
 
     async def feed() -> None:
-        for number, start in enumerate(range(0, len(bodies), FEED_CHUNK)):
-            await stack.publish("lead.created", *bodies[start : start + FEED_CHUNK])
-            due = ends - over_s * (1 - (number + 1) * FEED_CHUNK / len(bodies))
-            await asyncio.sleep(max(due - asyncio.get_running_loop().time(), 0))  # the pace of the feed
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        while not is_over.is_set() or len(published) < at_least:
+            chunk = [make(number) for number in range(len(published), len(published) + FEED_CHUNK)]
+            await stack.publish("lead.created", *chunk)
+            published.extend(chunk)
+            due = began + over_s * len(published) / at_least
+            with suppress(TimeoutError):
+                await asyncio.wait_for(is_over.wait(), max(due - loop.time(), 0))  # the pace of the feed
 
     feeding = asyncio.create_task(feed())
     try:
-        yield
+        yield published
+        is_over.set()
         await feeding
     finally:
         feeding.cancel()
@@ -49,13 +61,19 @@ async def everything_is_through(stack: Stack, count: int) -> bool:
     return True
 
 
-async def assert_each_exactly_once(stack: Stack, count: int, *, killed_notifiers: int = 0) -> None:
-    """Rows, files and mails agree: one assignment, sheet and mail a lead; a repeat for each killed notifier."""
+async def assert_each_exactly_once(
+    stack: Stack, count: int, *, killed_documents: int = 0, killed_notifiers: int = 0
+) -> None:
+    """Rows, files and mails agree: one assignment, sheet and mail a lead.
+
+    Each killed `documents` may have left half a file behind, each killed `notifier` a mail that is sent again.
+    """
     assert await stack.count("leads") == count
     assert await stack.count("assignments") == count
     assert await stack.count("assignments WHERE agent_id IS NOT NULL") == count
     rows = await stack.rows("SELECT sheet_key, file_path, sha256, lead_ids FROM documents")
     assert {row["file_path"]: row["sha256"] for row in rows} == stack.sheet_files()
+    assert len(stack.leftovers()) <= killed_documents
     on_sheets = [lead_id for row in rows for lead_id in row["lead_ids"]]
     assert sorted(on_sheets) == [
         row["lead_id"] for row in await stack.rows('SELECT lead_id FROM leads ORDER BY lead_id COLLATE "C"')

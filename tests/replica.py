@@ -14,7 +14,8 @@ import psutil
 
 #: In each process's environment: the pid of the session of tests that started it.
 OWNER = "LEADLINE_TEST_OF"
-STOP_WITHIN_S = 20.0
+#: What docker-compose.yml gives a service before it kills it.
+STOP_WITHIN_S = 45.0
 
 
 @dataclass(slots=True)

@@ -24,6 +24,7 @@ import asyncpg
 
 from services.cli.local.nodes import ROOT, Nodes
 from services.cli.local.ports import LOOPBACK, free_port
+from shared import sheetstore
 from shared.messaging import topology
 from tests.replica import OWNER, Replica
 from tests.waiting import eventually
@@ -255,17 +256,28 @@ class Stack:
         return {queue: count for queue, each in found.items() if (count := each.declaration_result.message_count)}
 
     async def unacknowledged(self, queue: str) -> int:
-        """How many messages the broker has delivered and not seen acknowledged."""
-        arguments = ("list_queues", "--vhost", self.vhost, "name", "messages_unacknowledged", "--formatter", "json")
-        listing = json.loads(await asyncio.to_thread(self.nodes.broker.ctl, *arguments))
-        return int(next(each["messages_unacknowledged"] for each in listing if each["name"] == queue))
+        """How many messages the broker has delivered and not seen acknowledged.
+
+        Asked of the queue itself: what `list_queues` says is up to five seconds old.
+        """
+        script = (
+            f'{{ok, Q}} = rabbit_amqqueue:lookup(rabbit_misc:r(<<"{self.vhost}">>, queue, <<"{queue}">>)),'
+            " {ok, {_, Count}, _} ="
+            " ra:local_query(amqqueue:get_pid(Q), fun rabbit_fifo:query_messages_checked_out/1), Count."
+        )
+        return int(await asyncio.to_thread(self.nodes.broker.ctl, "eval", script))
 
     # What an outsider sees: the disk and the mailbox.
 
     def sheet_files(self) -> dict[str, str]:
         """SHA-256 by path in the store, of whole files."""
-        paths = [path for path in self.sheets.rglob("*") if path.is_file()]
+        left = self.leftovers()
+        paths = [path for path in self.sheets.rglob("*") if path.is_file() and path not in left]
         return {str(path.relative_to(self.sheets)): sha256(path.read_bytes()).hexdigest() for path in paths}
+
+    def leftovers(self) -> list[Path]:
+        """What writers that were killed before they could give it its name have left in the store."""
+        return list(self.sheets.rglob(f"{sheetstore._TEMPORARY}*"))
 
     def mails(self) -> list[EmailMessage]:
         """What the mailbox has accepted, in order."""

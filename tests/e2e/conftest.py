@@ -18,7 +18,7 @@ import migrations
 from services.cli import config
 from services.cli.local.failures import LocalError
 from services.cli.local.nodes import ROOT, TEST_STATE, Nodes, running_nodes
-from tests.conftest import OURS, VirtualHosts, apart, named, sql
+from tests.conftest import OURS, WORKER, VirtualHosts, apart, named, sql
 from tests.replica import remove_orphans
 from tests.stack import Stack
 
@@ -27,7 +27,7 @@ from tests.stack import Stack
 def nodes() -> Iterator[Nodes]:
     """Both servers, for these tests only."""
     remove_orphans()
-    with running_nodes(TEST_STATE / "e2e") as nodes:
+    with running_nodes(TEST_STATE / f"e2e-{WORKER}") as nodes:
         yield nodes
 
 

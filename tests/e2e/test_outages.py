@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from tests.feeding import assert_each_exactly_once, everything_is_through, fed, leads
+from tests.feeding import a_lead, assert_each_exactly_once, everything_is_through, fed
 from tests.stack import ALL, MAILBOX, Stack
 from tests.waiting import eventually
 
@@ -28,20 +28,21 @@ async def test_an_outage_costs_no_attempt(stack: Stack, some: int, what: str) ->
     pids = [replica.pid for replica in services]
 
     outage_s = OUTAGE_S if what == "postgres" else OTHERS_S
-    async with fed(stack, leads(some), over_s=outage_s + 3):
-        await eventually(lambda: stack.count("documents"), within=20)
+    async with fed(stack, a_lead, at_least=some, over_s=outage_s + 3) as published:
+        await eventually(lambda: stack.count("documents"), within=60)
         with stack.unattended(stack.one(MAILBOX)):
             await take_away(stack, what)
             await asyncio.sleep(outage_s)  # the outage itself
             await bring_back(stack, what)
-    await eventually(lambda: everything_is_through(stack, some), within=90 + some / 20)
+    count = len(published)
+    await eventually(lambda: everything_is_through(stack, count), within=120 + count / 10)
 
     assert [replica.pid for replica in services] == pids
     assert all(replica.is_running for replica in services)
     assert await stack.heard("ladder") == []
     assert await stack.count("dead_letters") == 0
     # A server that dies between a mail's final dot and its answer has it, and gets it once more.
-    await assert_each_exactly_once(stack, some, killed_notifiers=0 if what == "broker" else 1)
+    await assert_each_exactly_once(stack, count, killed_notifiers=0 if what == "broker" else 1)
 
 
 async def take_away(stack: Stack, what: str) -> None:

@@ -19,7 +19,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 import migrations
-from services.cli.local.nodes import STATE, Nodes, running_nodes
+from services.cli.local.nodes import TEST_STATE, Nodes, running_nodes
 from shared.db.session import Database, open_database
 from shared.events import LeadAccepted, LeadUnassigned
 from shared.messaging import topology
@@ -28,7 +28,7 @@ from shared.messaging.loop import consume
 from shared.messaging.processing import Deferred, Effect, Rejected, Subscription
 from shared.messaging.publisher import open_publisher
 from shared.process import stop_on_signals
-from tests.conftest import OURS, VirtualHosts, apart, named, sql
+from tests.conftest import OURS, WORKER, VirtualHosts, apart, named, sql
 from tests.waiting import eventually
 
 EFFECTS = "CREATE TABLE IF NOT EXISTS effects (lead_id text PRIMARY KEY, saved int NOT NULL DEFAULT 1)"
@@ -182,7 +182,7 @@ class Ground:
 @contextmanager
 def own_ground(name: str) -> Iterator[Ground]:
     """Nodes in a state folder of their own, to kill and to freeze; skips where the environment names others'."""
-    with running_nodes(STATE / name) as nodes:
+    with running_nodes(TEST_STATE / f"{name}-{WORKER}") as nodes:
         if not (nodes.broker.is_ours and nodes.postgres.is_ours):
             pytest.skip("the environment names the servers: they are not ours to disturb")
         ground = Ground(nodes)

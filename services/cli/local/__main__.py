@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
 from types import FrameType
 from typing import Annotated, NoReturn
 
 import typer
 
 from services.cli import output
-from services.cli.local import checks, stack
+from services.cli.local import checks, stack, suite
 from services.cli.local import demo as demonstration
 from services.cli.local.failures import LocalError
-from services.cli.local.nodes import ROOT, STATE, TEST_STATE, stop_unused
+from services.cli.local.nodes import STATE
 
 app = typer.Typer(
     name="run",
@@ -56,7 +54,7 @@ def demo(
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
 def test(context: typer.Context) -> None:
     """Run all tests, or those that the pytest arguments name."""
-    raise typer.Exit(_pytest(context.args))
+    raise typer.Exit(suite.run(context.args))
 
 
 @app.command()
@@ -64,20 +62,6 @@ def check() -> None:
     """Format, lint, types, imports, migrations."""
     if not checks.check():
         raise typer.Exit(1)
-
-
-def _pytest(arguments: list[str]) -> int:
-    """pytest's exit code. It gets Ctrl-C itself and clears away what it has started; what is left is stopped here."""
-    with subprocess.Popen([sys.executable, "-m", "pytest", *arguments], cwd=ROOT) as pytest:
-        while pytest.returncode is None:
-            try:
-                pytest.wait()
-            except KeyboardInterrupt:
-                continue
-            except SystemExit:
-                pytest.send_signal(signal.SIGINT)
-    stop_unused(TEST_STATE)
-    return pytest.returncode if pytest.returncode >= 0 else 128 - pytest.returncode
 
 
 def _end(number: int, _frame: FrameType | None) -> NoReturn:
