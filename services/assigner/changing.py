@@ -13,11 +13,16 @@ from hashlib import sha256
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.assigner import lifecycle, queries
+from services.assigner import lifecycle
 from services.assigner.facts import Lead, Status
 from services.assigner.lifecycle import Refusal
 from services.assigner.pieces import Lifecycle
-from services.assigner.queries import Agent, Record
+from services.assigner.queries import assignments
+from services.assigner.queries.assignments import begin_anew
+from services.assigner.queries.counters import Agent, hold_agents, move_agents
+from services.assigner.queries.leads import leads_by_id, lock_assignments
+from services.assigner.queries.records import Record, add_records, add_refusals
+from services.assigner.queries.routes import now, read_routes, routes_of_agents
 from shared.events import (
     AssignmentRequested,
     Event,
@@ -32,32 +37,32 @@ from shared.messaging.envelope import Message
 
 async def change(tx: AsyncConnection, piece: Lifecycle) -> Sequence[Event]:
     """Apply each event to its lead's assignment, or record why not."""
-    await queries.lock_assignments(tx, list(piece.messages))
-    leads = await queries.leads_by_id(tx, list(piece.messages))
-    routes = await queries.read_routes(tx)
+    await lock_assignments(tx, list(piece.messages))
+    leads = await leads_by_id(tx, list(piece.messages))
+    routes = await read_routes(tx)
     for_people = frozenset(route.id for route in routes.values() if not route.retry_pending)
-    desk = _Desk(await queries.hold_agents(tx, _agents(piece, leads)), for_people)
+    desk = _Desk(await hold_agents(tx, _agents(piece, leads)), for_people)
     records = [record for lead in leads if (record := desk.step(lead, piece.messages[lead.id])) is not None]
     if refused := [record for record in records if record.refused_event is not None]:
-        await queries.add_refusals(tx, refused)
+        await add_refusals(tx, refused)
     changed = [record for record in records if record.refused_event is None]
     return await _changed(tx, desk, changed) if changed else []
 
 
 async def _changed(tx: AsyncConnection, desk: _Desk, changed: Sequence[Record]) -> Sequence[Event]:
     """Write the changes, and give what they tell."""
-    now = await queries.now(tx)
-    await queries.move_agents(tx, desk.moves)
-    await queries.change(tx, [record for record in changed if record.status is not Status.PENDING], now)
+    at = await now(tx)
+    await move_agents(tx, desk.moves)
+    await assignments.change(tx, [record for record in changed if record.status is not Status.PENDING], at)
     again = {r.lead.id: (r.lead.assignment_id, r.reason) for r in changed if r.status is Status.PENDING}
-    begun = await queries.begin_anew(tx, again, now) if again else {}
+    begun = await begin_anew(tx, again, at) if again else {}
     records = [replace(record, assignment_id=begun.get(record.lead.id)) for record in changed]
-    revisions = await queries.add_records(tx, records, requested_by=None)
-    wakes = await queries.routes_of_agents(tx, desk.freed) if desk.freed else []
+    revisions = await add_records(tx, records, requested_by=None)
+    wakes = await routes_of_agents(tx, desk.freed) if desk.freed else []
     return [
         *(AssignmentRequested(route=name, requested_by="a place came free") for name in wakes),
         *_pending_again([record for record in changed if record.status is Status.PENDING], revisions),
-        *await _assigned_again(tx, [record for record in changed if record.status is Status.ASSIGNED], revisions, now),
+        *await _assigned_again(tx, [record for record in changed if record.status is Status.ASSIGNED], revisions, at),
     ]
 
 
@@ -148,7 +153,7 @@ async def _assigned_again(
     """A lead that is its agent's again is told as it was then."""
     if not records:
         return []
-    standing = await queries.standing(tx, [record.lead.assignment_id for record in records])
+    standing = await assignments.standing(tx, [record.lead.assignment_id for record in records])
     return [
         LeadAssigned(
             lead_id=record.lead.lead_id,

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.assigner import queries
 from services.assigner.assigning import PAGE, assign
 from services.assigner.changing import change
 from services.assigner.facts import Lead, Route, match
+from services.assigner.handing import give_by_hand
 from services.assigner.pieces import Book, Lifecycle, Piece, Refused, RouteBatch
+from services.assigner.leads import leads_by_key, waiting_leads
+from services.assigner.routes import agent_codes, free_routes, read_routes
 from shared.db.session import Database
 from shared.events import AssignmentRequested, LeadAccepted, LeadClosed, LeadReopened, LeadTaken
 from shared.messaging.envelope import Message
@@ -22,6 +24,10 @@ SUBSCRIPTION = Subscription(
 )
 
 
+#: The kind of a request's last decision, which gives nobody anything.
+ANSWERED = "answered"
+
+
 class AssignLeads:
     """The handler: every lead has one current assignment, however often it is delivered."""
 
@@ -30,9 +36,10 @@ class AssignLeads:
 
     async def prepare(self, database: Database, batch: Sequence[Message]) -> AsyncGenerator[Piece, None]:
         async with database.reading() as connection:
-            routes = await queries.read_routes(connection)
-            leads = {lead.lead_id: lead for lead in await queries.leads_by_key(connection, _lead_ids(batch))}
-        refused = [refusal for message in batch if (refusal := _refusal(message, leads, routes)) is not None]
+            routes = await read_routes(connection)
+            leads = {lead.lead_id: lead for lead in await leads_by_key(connection, _lead_ids(batch))}
+            agents = await agent_codes(connection) if _names_agents(batch) else frozenset()
+        refused = [refusal for message in batch if (refusal := _refusal(message, leads, routes, agents)) is not None]
         if refused:
             yield Refused(refused)
         about_leads = [message for message in batch if message.key in leads]
@@ -52,6 +59,8 @@ class AssignLeads:
                 return effects
             case Lifecycle():
                 return await change(tx, piece)
+            case RouteBatch(to_agent_code=str()):
+                return await give_by_hand(tx, piece)
             case RouteBatch():
                 return await assign(tx, piece)
 
@@ -61,7 +70,7 @@ class AssignLeads:
         """Yield the pieces whose route nobody holds first; keep each route's book once its save is committed."""
         if len(pieces) > 1:
             async with database.reading() as connection:
-                free = await queries.free_routes(connection, [p.route_id for p in pieces if p.route_id is not None])
+                free = await free_routes(connection, [p.route_id for p in pieces if p.route_id is not None])
             pieces = sorted(pieces, key=lambda piece: piece.route_id is not None and piece.route_id not in free)
         for piece in pieces:
             piece.book = self._books.pop(piece.route_id, None)
@@ -84,14 +93,12 @@ class AssignLeads:
                     yield piece
             return
         page: Sequence[Lead] = ()
-        is_answered = False
         while page := await _page(database, request, route, page[-1].assignment_id if page else 0):
-            groups = [_piece(request, piece.route_id, piece.lead_ids) for piece in _by_route(page, routes)]
+            groups = [_piece(request, piece.route_id, piece.lead_ids) for piece in _by_route(page, routes, request)]
             async for piece in self._in_free_order(database, groups):
-                is_answered = True
                 yield piece
-        if request.request_id is not None and not is_answered:
-            yield _piece(request, route.id if route else None, ())
+        if request.request_id is not None:
+            yield _answered(request)
 
 
 def _is_personal(request: AssignmentRequested) -> bool:
@@ -106,15 +113,21 @@ def _piece(request: AssignmentRequested, route_id: int | None, lead_ids: Sequenc
         requested_by=request.requested_by,
         request_id=request.request_id,
         is_personal=_is_personal(request),
+        to_agent_code=request.to_agent_code,
     )
+
+
+def _answered(request: AssignmentRequested) -> RouteBatch:
+    """The last decision of a request: whoever waits for its answer knows that there is no more."""
+    return RouteBatch(None, (), kind=ANSWERED, requested_by=request.requested_by, request_id=request.request_id)
 
 
 async def _page(database: Database, request: AssignmentRequested, route: Route | None, after: int) -> Sequence[Lead]:
     async with database.reading() as connection:
         if request.lead_ids:
-            found = await queries.leads_by_key(connection, request.lead_ids)
+            found = await leads_by_key(connection, request.lead_ids)
             return [lead for lead in found if lead.assignment_id > after][:PAGE]
-        return await queries.waiting_leads(
+        return await waiting_leads(
             connection, route_id=route.id if route else None, source=request.source, after=after, limit=PAGE
         )
 
@@ -130,12 +143,16 @@ def _lead_ids(batch: Sequence[Message]) -> list[str]:
     return [lead_id for message in batch if (lead_id := _lead_id(message)) is not None]
 
 
-def _refusal(message: Message, leads: Mapping[str, Lead], routes: Mapping[int, Route]) -> Deferred | Rejected | None:
+def _names_agents(batch: Sequence[Message]) -> bool:
+    return any(isinstance(m.event, AssignmentRequested) and m.event.to_agent_code is not None for m in batch)
+
+
+def _refusal(
+    message: Message, leads: Mapping[str, Lead], routes: Mapping[int, Route], agents: Collection[str]
+) -> Deferred | Rejected | None:
     match message.event:
-        case AssignmentRequested(to_agent_code=str()):
-            return Rejected(
-                message, "a lead cannot be given to an agent by name yet: leave out to_agent_code", "NotYet"
-            )
+        case AssignmentRequested(to_agent_code=str() as code) if code not in agents:
+            return Rejected(message, f"there is no agent with the code {code!r}", "UnknownAgent")
         case AssignmentRequested(route=str() as name, request_id=str()):
             if name not in {route.name for route in routes.values()}:
                 return Rejected(message, f"there is no route {name!r}", "UnknownRoute")
@@ -152,11 +169,15 @@ def _is_change(message: Message, lead: Lead) -> bool:
     return isinstance(message.event, LeadTaken | LeadClosed | LeadReopened)
 
 
-def _by_route(leads: Sequence[Lead], routes: Mapping[int, Route]) -> list[RouteBatch]:
-    """Leads that wait, each under the route that matches it now."""
+def _by_route(
+    leads: Sequence[Lead], routes: Mapping[int, Route], request: AssignmentRequested | None = None
+) -> list[RouteBatch]:
+    """Leads that wait, each under the route that matches it now; those to be taken from their agents under their own."""
     groups: dict[int | None, list[int]] = defaultdict(list)
     for lead in leads:
         if lead.is_waiting:
             found = match(lead, routes)
             groups[found.id if found else None].append(lead.id)
+        elif request is not None and request.to_agent_code is not None and lead.is_held:
+            groups[lead.route_id].append(lead.id)
     return [RouteBatch(route_id, lead_ids) for route_id, lead_ids in groups.items()]

@@ -9,17 +9,22 @@ from datetime import date, datetime, time, timedelta
 from typing import Any
 
 from services.assigner import policies
-from services.assigner.eligibility import Unassigned, WhyNot, for_store, reason
-from services.assigner.facts import Lead, Member, Route, place
+from services.assigner.eligibility import Unassigned, WhyNot, barrier, for_store, reason, why_not
+from services.assigner.facts import Lead, Member, Route
+from services.assigner.policies import Policy, PolicyError
 from services.assigner.policies.choices import Answer
+from services.assigner.policies.params import Params
 
 #: What `auto_assign_history` calls a policy's assignments (auto-assign seed).
 METHODS = {"fair": "fair_distribution"}
+#: The algorithm of a decision that a person took, and of one that nobody had to take.
+MANUAL = "manual/1"
+NONE = "none"
 
 
 @dataclass(frozen=True, slots=True)
 class Assigned:
-    """A lead, the member who gets it as it was before the batch, and the count that decided, as it was before this."""
+    """A lead, the member's row by which its agent gets it as it was before the batch, and its count before this lead."""
 
     lead: Lead
     member: Member
@@ -38,6 +43,15 @@ class Waiting:
     def is_news(self) -> bool:
         """Whether anything of this is not as it stands already."""
         return (self.reason, self.retry_at) != (self.lead.reason, self.lead.retry_at)
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """When is decided: `day` is what daily caps count, which in a lot is the day of its request."""
+
+    now: datetime
+    day: date
+    is_lot: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,89 +76,169 @@ class Decided:
         return Counter(each.member.agent_id for each in self.assigned)
 
 
-def decide(route: Route, leads: Sequence[Lead], members: Sequence[Member], now: datetime) -> Decided:
-    """Decide on pending leads of a route, in the order given. KeyError if the route's policy is unknown."""
-    algorithm, policy = policies.policy(route.policy)
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Leads of one store with the rows that count there before they are given, and the policy's answer."""
+
+    leads: Sequence[Lead]
+    members: Sequence[Member]
+    answer: Answer
+
+
+def decide(route: Route, leads: Sequence[Lead], members: Sequence[Member], moment: Moment) -> Decided:
+    """Decide on pending leads of a route, in the order given; nobody gets any where the route's own settings are wrong."""
+    try:
+        policy, params = policies.of(route)
+    except PolicyError as error:
+        return Decided(NONE, waiting=[Waiting(lead, str(error)) for lead in leads], members=members)
+    waiting = []
+    open_leads = []
+    for lead in leads:
+        why = barrier(lead, params, lead.lead_date(route.zone), moment.day)
+        if why is None and route.mode == "lot" and not moment.is_lot:
+            why = Unassigned.LOT
+        if why is None:
+            open_leads.append(lead)
+        else:
+            waiting.append(Waiting(lead, why))
+    groups, after = answers(policy, params, open_leads, members, is_lot=moment.is_lot)
     assigned: list[Assigned] = []
-    waiting = [Waiting(lead, Unassigned.STORE) for lead in leads if not lead.store_takes_part]
-    open_leads = [lead for lead in leads if lead.store_takes_part]
-    if route.mode == "lot":
-        waiting += [Waiting(lead, Unassigned.LOT) for lead in open_leads]
-        open_leads = []
-    answers: list[dict[str, Any]] = []
-    for group in _by_store(open_leads, members):
-        candidates = for_store(members, group[0].store_code)
-        answer = policy(group, candidates, route.params)
-        answers.append(_facts(group, candidates, answer, route.params))
-        members = _sort(route, group, members, answer, now, assigned, waiting)
-    return Decided(algorithm, assigned, waiting, {"now": now.isoformat(), "answers": answers}, members)
+    for group in groups:
+        _sort(route, group, after, moment, assigned, waiting)
+    return Decided(policy.algorithm, assigned, waiting, _facts(groups, members, moment), after)
 
 
-def _by_store(leads: Sequence[Lead], members: Sequence[Member]) -> list[list[Lead]]:
-    """Leads of one store together where a member's row is for one store only; else all together."""
+def answers(
+    policy: Policy, params: Params, leads: Sequence[Lead], members: Sequence[Member], *, is_lot: bool
+) -> tuple[list[Group], Sequence[Member]]:
+    """Ask a policy store by store, each with the members as the one before left them; give the members at the end."""
+    groups = []
+    for of_store in _by_store(leads, members, is_lot=is_lot):
+        rows = for_store(members, of_store[0].store_code)
+        answer = policy.choose(of_store, rows, params)
+        groups.append(Group(of_store, rows, answer))
+        members = _after(members, rows, of_store, answer)
+    return groups, members
+
+
+def decide_by_hand(route: Route, leads: Sequence[Lead], members: Sequence[Member], moment: Moment) -> Decided:
+    """Give leads to the agent whom a person named, as far as its limits allow, whatever others have received.
+
+    `members` are the agent's rows, for one store each or for all the others.
+    """
+    rows = members
+    assigned: list[Assigned] = []
+    waiting: list[Waiting] = []
+    for lead in leads:
+        (row,) = for_store(rows, lead.store_code)
+        if (why := why_not(lead, row)) is not None:
+            waiting.append(Waiting(lead, why.value))
+            continue
+        assigned.append(Assigned(lead, row, _count(route, row)))
+        rows = [member.after([lead], by_this_row=member is row) for member in rows]
+    facts = {
+        "now": moment.now.isoformat(),
+        "to": members[0].agent_id,
+        "leads": [[lead.id, lead.business_line_id, lead.store_code] for lead in leads],
+        "loads": {members[0].agent_id: members[0].open_load},
+    }
+    return Decided(MANUAL, assigned, waiting, facts, rows)
+
+
+def _by_store(leads: Sequence[Lead], members: Sequence[Member], *, is_lot: bool) -> list[list[Lead]]:
+    """Leads of one store together where a member's row is for one store only; else all together.
+
+    In a lot the stores come in order of their codes: the order in which leads were read decides nothing.
+    """
     if all(member.store_code is None for member in members):
         return [list(leads)] if leads else []
     groups: dict[str | None, list[Lead]] = defaultdict(list)
     for lead in leads:
         groups[lead.store_code].append(lead)
+    if is_lot:
+        return [groups[store] for store in sorted(groups, key=lambda store: (store is None, store or ""))]
     return list(groups.values())
+
+
+def _after(
+    members: Sequence[Member], rows: Sequence[Member], leads: Sequence[Lead], answer: Answer
+) -> Sequence[Member]:
+    """Give all rows of all members as they are after an answer: an agent's rows share all but the row's own caps."""
+    received: dict[int, list[Lead]] = defaultdict(list)
+    for lead, choice in zip(leads, answer.choices, strict=True):
+        if choice.agent_id is not None:
+            received[choice.agent_id].append(lead)
+    stores = {row.agent_id: row.store_code for row in rows}
+    return [
+        member.after(got, by_this_row=member.store_code == stores[member.agent_id])
+        if (got := received.get(member.agent_id))
+        else member
+        for member in members
+    ]
 
 
 def _sort(
     route: Route,
-    leads: Sequence[Lead],
-    members: Sequence[Member],
-    answer: Answer,
-    now: datetime,
+    group: Group,
+    after: Sequence[Member],
+    moment: Moment,
     assigned: list[Assigned],
     waiting: list[Waiting],
-) -> Sequence[Member]:
-    """Sort choices into assigned and waiting; give the members with their counters after."""
-    rows = {member.agent_id: member for member in for_store(members, leads[0].store_code)}
-    received = Counter(choice.agent_id for choice in answer.choices)
-    counts = dict(answer.read)
-    after = [member.after(received[member.agent_id]) if member.agent_id in received else member for member in members]
-    reasons: dict[tuple[str | None, int | None], str] = {}
-    for lead, choice in zip(leads, answer.choices, strict=True):
+) -> None:
+    """Sort a group's choices into assigned and waiting."""
+    rows = {member.agent_id: member for member in group.members}
+    counts = {agent_id: _count(route, member) for agent_id, member in rows.items()}
+    reasons: dict[tuple[int | None, str], str] = {}
+    for lead, choice in zip(group.leads, group.answer.choices, strict=True):
         if choice.agent_id is None:
-            kind = lead.store_code, lead.business_line_id
+            kind = lead.business_line_id, lead.lead_type
             why = choice.reason or reasons.get(kind) or reason(lead, for_store(after, lead.store_code) or after)
-            reasons.setdefault(kind, why)
-            waiting.append(Waiting(lead, why, _retry_at(why, route, now)))
+            if choice.reason is None:
+                reasons.setdefault(kind, why)
+            waiting.append(Waiting(lead, why, _retry_at(why, route, moment)))
         else:
             assigned.append(Assigned(lead, rows[choice.agent_id], counts[choice.agent_id]))
             counts[choice.agent_id] += 1
-    return after
 
 
-def _facts(
-    leads: Sequence[Lead], members: Sequence[Member], answer: Answer, params: Mapping[str, Any]
-) -> dict[str, Any]:
-    """What was read that a route's version does not hold: enough to decide again, and no more.
+def _facts(groups: Sequence[Group], members: Sequence[Member], moment: Moment) -> dict[str, Any]:
+    """What was read that neither a route's version nor its history holds: enough to decide again, and no more.
 
-    The leads in their order; counts of the chosen, and boundaries that say why all others lost; load and day's count of
-    limited members, unless they stand behind every boundary.
+    Loads only of those members with a limit on it who were chosen, or were full from the start: whoever else has room
+    was not chosen for another reason. Counts over all routes likewise; the others stand behind the boundary.
     """
-    boundaries = list(answer.boundary.values())
-    last = max((place for place in boundaries if place is not None), default=None)
+    chosen = {choice.agent_id for group in groups for choice in group.answer.choices}
     return {
-        "leads": [[lead.id, lead.store_code, lead.business_line_id] for lead in leads],
-        "read": answer.read,
-        "boundary": list(answer.boundary.items()),
-        "limited": {
-            member.agent_id: [member.open_load, member.day_count]
+        "now": moment.now.isoformat(),
+        "answers": [
+            {
+                "store": group.leads[0].store_code,
+                "leads": [_lead_facts(lead, is_lot=moment.is_lot) for lead in group.leads],
+                "read": group.answer.read,
+                "boundary": list(group.answer.boundary.items()),
+            }
+            for group in groups
+        ],
+        "loads": {
+            member.agent_id: member.open_load
             for member in members
-            if member.is_limited and (last is None or None in boundaries or place(member, params) < last)
+            if member.max_load is not None and (member.agent_id in chosen or member.open_load >= member.max_load)
         },
     }
+
+
+def _lead_facts(lead: Lead, *, is_lot: bool) -> list[Any]:
+    """What may be otherwise later: in a lot also what its order and its caps go by."""
+    facts: list[Any] = [lead.id, lead.business_line_id]
+    return [*facts, lead.lead_type, lead.created_at.isoformat(), lead.reason] if is_lot else facts
 
 
 def today(route: Route, now: datetime) -> date:
     return now.astimezone(route.zone).date()
 
 
-def _retry_at(why: str, route: Route, now: datetime) -> datetime | None:
+def _retry_at(why: str, route: Route, moment: Moment) -> datetime | None:
     """A daily cap passes at the next midnight of the route's zone; no other reason passes at a known time."""
-    if why != WhyNot.DAILY_CAP:
+    if why != WhyNot.DAILY_CAP or moment.is_lot:
         return None
-    return datetime.combine(today(route, now) + timedelta(days=1), time(), route.zone)
+    return datetime.combine(moment.day + timedelta(days=1), time(), route.zone)

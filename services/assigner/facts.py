@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from enum import IntEnum
@@ -53,11 +53,20 @@ class Lead:
     run_date: date | None
     is_order_placed: bool
     is_duplicate: bool
+    stage: int = 1
+    #: Who had it until this decision, and on which sheet.
+    previous_agent_code: str | None = None
+    previous_sheet_key: str | None = None
 
     @property
     def is_waiting(self) -> bool:
         """It is to be assigned: pending, with nothing that is about to close it."""
         return self.status is Status.PENDING and not self.is_order_placed and not self.is_duplicate
+
+    @property
+    def is_held(self) -> bool:
+        """An agent has it, and has not ended the work."""
+        return self.status in {Status.ASSIGNED, Status.IN_PROGRESS}
 
     @property
     def lead_type(self) -> str:
@@ -88,28 +97,49 @@ class Member:
     max_new_per_lot: int | None = None
     max_daily_leads: int | None = None
     is_enabled: bool = True
-    #: Received on this route in all, and on the day of the decision.
+    #: Received on this route in all; what is added to it where counts decide; received by this row on the day.
     assigned_count: int = 0
+    start_count: int = 0
     day_count: int = 0
     #: Received over all routes, and open now over all routes.
     agent_count: int = 0
     open_load: int = 0
+    #: Received by this row in the lot that is being decided.
+    lot_existing: int = 0
+    lot_new: int = 0
 
     @property
     def is_limited(self) -> bool:
         return self.max_load is not None or self.max_daily_leads is not None
 
-    def after(self, leads: int) -> Member:
-        """Give the member as it is after receiving some leads."""
-        if not leads:
-            return self
+    @property
+    def route_count(self) -> int:
+        """What decides where this route's own leads count."""
+        return self.assigned_count + self.start_count
+
+    @property
+    def lot_count(self) -> int:
+        return self.lot_existing + self.lot_new
+
+    def after(self, leads: Collection[Lead], *, by_this_row: bool = True) -> Member:
+        """Give the member as it is after its agent received some leads, by this row of its or by another."""
+        own = len(leads) if by_this_row else 0
+        existing = sum(lead.lead_type == "E" for lead in leads) if by_this_row else 0
         return replace(
             self,
-            assigned_count=self.assigned_count + leads,
-            day_count=self.day_count + leads,
-            agent_count=self.agent_count + leads,
-            open_load=self.open_load + leads,
+            assigned_count=self.assigned_count + len(leads),
+            day_count=self.day_count + own,
+            agent_count=self.agent_count + len(leads),
+            open_load=self.open_load + len(leads),
+            lot_existing=self.lot_existing + existing,
+            lot_new=self.lot_new + own - existing,
         )
+
+    def without_lot_caps(self) -> Member:
+        """Give the member as it counts where there are no lots."""
+        if self.max_existing_per_lot is None and self.max_new_per_lot is None:
+            return self
+        return replace(self, max_existing_per_lot=None, max_new_per_lot=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,26 +168,6 @@ class Route:
         )
 
     @property
-    def counts_all_routes(self) -> bool:
-        return counts_all_routes(self.params)
-
-    @property
-    def rank(self) -> tuple[int, int, int]:
-        """The smaller, the better: most match fields set, then priority, then id."""
-        fields = (self.source_id, self.store_code, self.business_line_id)
-        return sum(value is None for value in fields), self.priority, self.id
-
-
-def counts_all_routes(params: Mapping[str, Any]) -> bool:
-    """Whether the count that decides is over all routes, as the auto-assign seed has it, or this route's own."""
-    return bool(params.get("count", "route") == "agent")
-
-
-def place(member: Member, params: Mapping[str, Any]) -> tuple[int, int]:
-    """Where a member stands in line: who has received less comes first, then the smaller id."""
-    return member.agent_count if counts_all_routes(params) else member.assigned_count, member.agent_id
-
-
-def match(lead: Lead, routes: Mapping[int, Route]) -> Route | None:
+    def match(lead: Lead, routes: Mapping[int, Route]) -> Route | None:
     """Give the route of a lead: the best that matches, also when nobody on it is eligible."""
     return min((route for route in routes.values() if route.matches(lead)), key=lambda route: route.rank, default=None)

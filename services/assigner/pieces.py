@@ -39,6 +39,8 @@ class RouteBatch:
     request_id: str | None = None
     #: It also takes leads that wait for a person.
     is_personal: bool = False
+    #: The agent whom a person named.
+    to_agent_code: str | None = None
     #: The members as the last save on this route left them.
     book: Book | None = None
     #: The id of the last assignment looked at.

@@ -22,7 +22,7 @@ from services.cli.configcheck import Checked, check
 from services.cli.configfile import ConfigFile, read, write
 from services.cli.configproblems import ConfigError, Problem
 from services.cli.configrows import KIND, KINDS, MATCH, Content, Difference, Kind, Row, Wanted, compare, wanted
-from services.cli.routeversions import keep_versions, make_counters
+from services.cli.routeversions import keep_versions, put_off_versions
 from shared.db.session import Database, open_database
 from shared.events import AssignmentRequested
 from shared.messaging import outbox
@@ -147,6 +147,7 @@ async def apply_in(
     """
     await tx.execute(ONE_AT_A_TIME)
     await tx.execute(LOCK_ROUTES)
+    await put_off_versions(tx)
     await tx.execute(SET_ACTOR, {"actor": actor})
     content = await read_content(tx)
     checked, problems = check(config, content, prune=prune)
@@ -167,7 +168,6 @@ async def apply_in(
                 changes[kind.name], removed=pruned.removed, deactivated=pruned.deactivated, kept=pruned.kept
             )
     routes = await keep_versions(tx)
-    await make_counters(tx)
     wakes = [*routes, None] if is_rematch else [*routes]
     await outbox.add(tx, SERVICE, [AssignmentRequested(route=route, requested_by=SERVICE) for route in wakes])
     return ConfigChange({name: change for name, change in changes.items() if change != KindChange()}, routes)

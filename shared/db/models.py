@@ -225,6 +225,7 @@ class Route(Base):
     pipeline: Mapped[str] = mapped_column(server_default=text("'leads_assignment'"))
     sheets: Mapped[bool] = mapped_column(server_default=TRUE)
     retry_pending: Mapped[bool] = mapped_column(server_default=TRUE)
+    schedule: Mapped[list[str] | None]
     is_enabled: Mapped[bool] = mapped_column(server_default=TRUE)
     version: Mapped[int] = mapped_column(server_default=text("1"))
     sequence: Mapped[int] = mapped_column(server_default=ZERO)
@@ -262,6 +263,8 @@ class RouteVersion(Base):
     version: Mapped[int] = mapped_column(primary_key=True)
     sequence: Mapped[int]
     content: Mapped[dict[str, Any]]
+    #: By agent id: `member_counters.start_count` from here on, where it is not 0.
+    starts: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
     created_at: Mapped[datetime] = mapped_column(server_default=NOW)
 
 
@@ -279,18 +282,53 @@ class AgentCounter(Base):
 
 
 class MemberCounter(Base):
-    """What an agent received on a route; written only under the route's lock."""
+    """What an agent received on a route; written only under the route's lock.
+
+    `start_count` is added where counts decide: it lets who joins or returns begin beside the others.
+    """
 
     __tablename__ = "member_counters"
     route_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     agent_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     assigned_count: Mapped[int] = mapped_column(server_default=ZERO)
-    day: Mapped[date | None]
-    day_count: Mapped[int] = mapped_column(server_default=ZERO)
+    start_count: Mapped[int] = mapped_column(server_default=ZERO)
+    __table_args__ = ({"postgresql_with": {"fillfactor": "50"}},)
+
+
+class MemberDay(Base):
+    """What a member's row received on a day of its route's zone: what daily caps count. `store_code` '' is for all."""
+
+    __tablename__ = "member_days"
+    route_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    day: Mapped[date] = mapped_column(primary_key=True)
+    agent_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    store_code: Mapped[str] = mapped_column(primary_key=True, server_default=text("''"))
+    leads: Mapped[int]
     __table_args__ = ({"postgresql_with": {"fillfactor": "50"}},)
 
 
 # Work: what was decided, and what became of it.
+
+
+class Lot(Base):
+    """One run of a lot route. The same `lot_key` is the same lot; its day is that of its request."""
+
+    __tablename__ = "lots"
+    id: Mapped[int] = identity()
+    route_id: Mapped[int]
+    lot_key: Mapped[str]
+    day: Mapped[date]
+    triggered_by: Mapped[str]
+    run_id: Mapped[str | None]
+    requested_at: Mapped[datetime]
+    decision_id: Mapped[int | None]
+    assigned: Mapped[int] = mapped_column(server_default=ZERO)
+    #: How many leads wait for each reason.
+    unassigned: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
+    #: The keys of the sheets that are to be made.
+    sheets: Mapped[list[str]] = mapped_column(server_default=text("'{}'"))
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+    __table_args__ = (UniqueConstraint("route_id", "lot_key"),)
 
 
 class Assignment(Base):
@@ -330,6 +368,12 @@ class Assignment(Base):
             "ix_assignments_waiting", "route_id", "id", postgresql_where=text("is_current AND assignment_status_id = 1")
         ),
         Index("ix_assignments_sheet_key", "sheet_key", postgresql_where=text("sheet_key IS NOT NULL")),
+        Index(
+            "ix_assignments_unbegun",
+            "route_id",
+            "id",
+            postgresql_where=text("is_current AND assignment_status_id = 2 AND lot_id IS NOT NULL"),
+        ),
         CheckConstraint("(assignment_status_id IN (2, 3)) <= (agent_id IS NOT NULL)", name="agent"),
     )
 
@@ -387,6 +431,7 @@ class Decision(Base):
     algorithm: Mapped[str]
     kind: Mapped[str]
     request_id: Mapped[str | None]
+    day: Mapped[date | None]
     facts: Mapped[dict[str, Any]]
     choices: Mapped[dict[str, Any]]
     decided_at: Mapped[datetime] = mapped_column(server_default=NOW)

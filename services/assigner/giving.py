@@ -1,0 +1,304 @@
+"""Gives leads of a route away: decides, holds the agents' counters, writes, records and tells. Under the route's lock."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.assigner.deciding import MANUAL, METHODS, NONE, Assigned, Decided, Moment, Waiting
+from services.assigner.facts import Lead, Member, Route, Status
+from services.assigner.queries.assignments import assign, begin_anew, wait
+from services.assigner.queries.counters import Counters, Place, move_agents, move_members, number_pages
+from services.assigner.queries.records import Record, add_decision, add_records
+from shared.events import Event, LeadAssigned, LeadUnassigned
+
+Decide = Callable[[Sequence[Member]], Decided]
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """Leads that are taken from their agents to be given anew: as they were, and as they are now, pending."""
+
+    method: str = ""
+    were: Sequence[Lead] = ()
+    leads: Sequence[Lead] = ()
+
+    @property
+    def places(self) -> Counter[int]:
+        """How many places of whom are free with that."""
+        return Counter(lead.agent_id for lead in self.were if lead.agent_id is not None)
+
+    def free(self, members: Sequence[Member]) -> list[Member]:
+        """Give the members with these places free."""
+        places = self.places
+        return [
+            replace(member, open_load=member.open_load - places[member.agent_id])
+            if places[member.agent_id]
+            else member
+            for member in members
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Occasion:
+    """What all leads of one decision have in common."""
+
+    kind: str
+    moment: Moment
+    requested_by: str | None = None
+    request_id: str | None = None
+    lot_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What was decided and written. `sheets`: the keys of the sheets that are to be made."""
+
+    decided: Decided
+    decision_id: int | None
+    events: Sequence[Event]
+    sheets: Sequence[str] = ()
+
+
+async def give(
+    tx: AsyncConnection,
+    route: Route,
+    members: Sequence[Member],
+    decide: Decide,
+    *,
+    occasion: Occasion,
+    taken: Taken | None = None,
+) -> Given:
+    """Give away what `decide` says, which is asked again when other routes have changed what it goes by.
+
+    `taken`: leads that were taken from their agents for this, whose places are free in it.
+    """
+    taken = taken or Taken()
+    decided, counters = await _decide_and_hold(tx, route, taken.free(members), decide, occasion, taken.places)
+    decision_id = None
+    if decided.assigned or occasion.request_id is not None or occasion.lot_id is not None:
+        decision_id = await add_decision(
+            tx, route, decided, kind=occasion.kind, request_id=occasion.request_id, day=occasion.moment.day
+        )
+    places = await _write(tx, route, decided, occasion, decision_id)
+    revisions = await _record(tx, route, decided, occasion, counters, taken)
+    events = [
+        *_assigned(route, decided.assigned, places, revisions, occasion, decision_id),
+        *unassigned(decided.waiting, revisions),
+    ]
+    return Given(decided, decision_id, events, list(dict.fromkeys(place.sheet_key for place in places)))
+
+
+# Deciding.
+
+
+async def _decide_and_hold(
+    tx: AsyncConnection,
+    route: Route,
+    members: Sequence[Member],
+    decide: Decide,
+    occasion: Occasion,
+    freed: Counter[int],
+) -> tuple[Decided, Mapping[int, Counters]]:
+    """Decide, hold the chosen agents' counters, look again at what other routes may have changed; if so, decide anew.
+
+    Who was not chosen has not come to stand better meanwhile: counts only rise, and who frees a place wakes us.
+    """
+    while True:
+        decided = await asyncio.to_thread(decide, members) if occasion.moment.is_lot else decide(members)
+        received = decided.received
+        loads = Counter(received)
+        loads.subtract(freed)
+        if not route.counts_all_routes and all(each.member.max_load is None for each in decided.assigned):
+            return decided, await move_agents(tx, loads, received)
+        async with tx.begin_nested() as attempt:
+            counters = await move_agents(tx, loads, received)
+            if _still_holds(route, decided, counters):
+                return decided, counters
+            await attempt.rollback()
+        members = [_as_held(member, counters, received) for member in members]
+
+
+def _still_holds(route: Route, decided: Decided, counters: Mapping[int, Counters]) -> bool:
+    received, first = decided.received, {}
+    for each in decided.assigned:
+        first.setdefault(each.member.agent_id, each.member)
+    counts_decide = route.counts_all_routes and decided.algorithm != MANUAL
+    return all(
+        (member.max_load is None or counters[agent_id].open_load <= member.max_load)
+        and (not counts_decide or counters[agent_id].received == member.agent_count + received[agent_id])
+        for agent_id, member in first.items()
+    )
+
+
+def _as_held(member: Member, counters: Mapping[int, Counters], received: Mapping[int, int]) -> Member:
+    if (held := counters.get(member.agent_id)) is None:
+        return member
+    before = received.get(member.agent_id, 0)
+    return replace(member, open_load=held.open_load - before, agent_count=held.received - before)
+
+
+# Writing, and telling.
+
+
+async def _write(
+    tx: AsyncConnection, route: Route, decided: Decided, occasion: Occasion, decision_id: int | None
+) -> Sequence[Place]:
+    """Write who got what with its place on a sheet, and why the others wait."""
+    places: Sequence[Place] = ()
+    if decided.assigned and decision_id is not None:
+        places = await number_pages(tx, decided.assigned, occasion.moment.day, occasion.lot_id)
+        await assign(
+            tx,
+            route,
+            decided.assigned,
+            places,
+            decision_id=decision_id,
+            lot_id=occasion.lot_id,
+            now=occasion.moment.now,
+        )
+        await move_members(tx, route.id, [each.member for each in decided.assigned], occasion.moment.day)
+    if decided.waiting:
+        await wait(tx, route.id, decided.waiting)
+    return places
+
+
+async def _record(
+    tx: AsyncConnection,
+    route: Route,
+    decided: Decided,
+    occasion: Occasion,
+    counters: Mapping[int, Counters],
+    taken: Taken,
+) -> dict[int, int]:
+    """Store a record of each lead that was taken, and of each whose state or reason is another now.
+
+    Gives the revisions by lead: those of the latter, which come last.
+    """
+    received = decided.received
+    loads = {agent_id: now.open_load - received[agent_id] + taken.places[agent_id] for agent_id, now in counters.items()}
+    method = _method(route, decided)
+    records = [_moved(loads, -1, Record(lead, Status.PENDING, taken.method, lead.agent_id)) for lead in taken.were]
+    records += [
+        _moved(
+            loads,
+            1,
+            Record(
+                each.lead,
+                Status.ASSIGNED,
+                method,
+                each.member.agent_id,
+                count_before=each.count_before,
+                count_after=each.count_before + 1,
+            ),
+        )
+        for each in decided.assigned
+    ]
+    records += waiting_records(decided.waiting, method)
+    return await add_records(tx, records, requested_by=occasion.requested_by) if records else {}
+
+
+def _moved(loads: dict[int, int], step: int, record: Record) -> Record:
+    """Give the record with its agent's open load before and after it."""
+    assert record.agent_id is not None
+    before = loads[record.agent_id]
+    loads[record.agent_id] = before + step
+    return replace(record, open_before=before, open_after=before + step)
+
+
+def _method(route: Route, decided: Decided) -> str:
+    if decided.algorithm == MANUAL:
+        return "manual"
+    return route.policy if decided.algorithm == NONE else METHODS.get(route.policy, route.policy)
+
+
+def waiting_records(waiting: Sequence[Waiting], method: str) -> list[Record]:
+    """Records of leads that wait for another reason than before."""
+    return [
+        Record(each.lead, Status.PENDING, method, reason=each.reason)
+        for each in waiting
+        if each.reason != each.lead.reason
+    ]
+
+
+def _assigned(
+    route: Route,
+    assigned: Sequence[Assigned],
+    places: Sequence[Place],
+    revisions: Mapping[int, int],
+    occasion: Occasion,
+    decision_id: int | None,
+) -> list[Event]:
+    """One event a lead; in a lot those of one sheet together."""
+    now: datetime = occasion.moment.now
+    told = list(zip(assigned, places, strict=True))
+    if occasion.lot_id is not None:
+        told.sort(key=lambda each: (each[1].sheet_key, each[1].rowid))
+    return [
+        LeadAssigned(
+            lead_id=each.lead.lead_id,
+            revision=revisions[each.lead.id],
+            occurred_at=now,
+            agent_code=each.member.agent_code,
+            agent_name=each.member.agent_name,
+            agent_email=each.member.email,
+            crm_user_id=each.member.crm_user_id,
+            previous_agent_code=each.lead.previous_agent_code,
+            previous_sheet_key=each.lead.previous_sheet_key,
+            source=each.lead.source,
+            store_code=each.lead.store_code,
+            route=route.name,
+            assignment_id=each.lead.assignment_id,
+            decision_id=decision_id,
+            assigned_at=now,
+            lot_id=occasion.lot_id,
+            sheet_key=place.sheet_key,
+            page_group_code=place.page_group_code,
+            rowid=place.rowid,
+            lead_assignment_code=place.code,
+        )
+        for each, place in told
+    ]
+
+
+def unassigned(waiting: Sequence[Waiting], revisions: Mapping[int, int]) -> list[Event]:
+    """Only where the reason is another than before: there is a record of it then."""
+    return [
+        LeadUnassigned(
+            lead_id=each.lead.lead_id,
+            revision=revisions[each.lead.id],
+            reason=each.reason,
+            retry_at=each.retry_at,
+            previous_sheet_key=each.lead.previous_sheet_key,
+        )
+        for each in waiting
+        if each.lead.id in revisions
+    ]
+
+
+async def take_away(tx: AsyncConnection, leads: Sequence[Lead], method: str, now: datetime) -> Taken:
+    """End leads' assignments, which keep all they had, and begin new, pending ones. The old ones are locked."""
+    if not leads:
+        return Taken()
+    begun = await begin_anew(tx, {lead.id: (lead.assignment_id, method) for lead in leads}, now)
+    return Taken(method, leads, [_pending(lead, begun[lead.id], method) for lead in leads])
+
+
+def _pending(lead: Lead, assignment_id: int, reason: str) -> Lead:
+    return replace(
+        lead,
+        assignment_id=assignment_id,
+        status=Status.PENDING,
+        route_id=None,
+        agent_id=None,
+        agent_code=None,
+        reason=reason,
+        sheet_key=None,
+        previous_agent_code=lead.agent_code,
+        previous_sheet_key=lead.sheet_key,
+    )

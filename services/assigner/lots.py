@@ -1,0 +1,150 @@
+"""Runs lots: what a lot route has collected is given away at once, in one transaction under the route's lock."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import structlog
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.assigner import policies
+from services.assigner.changing import look_again
+from services.assigner.deciding import Moment, decide, today
+from services.assigner.facts import Lead, Route, match
+from services.assigner.giving import Given, Occasion, Taken, give, take_away
+from services.assigner.policies import PolicyError
+from services.assigner.policies.params import Params
+from services.assigner.queries.leads import (
+    leads_by_id,
+    lock_assignments,
+    lock_leads,
+    lock_unbegun,
+    raise_stages,
+    unbegun_leads,
+    waiting_leads,
+)
+from services.assigner.queries.lots import add_lot, finish_lot
+from services.assigner.queries.routes import lock_routes, now, read_members, read_routes
+from shared.db.session import Database
+from shared.events import Event, LotCompleted, LotRequested
+from shared.messaging.envelope import Message
+from shared.messaging.processing import Effect, Rejected, Subscription
+
+SUBSCRIPTION = Subscription(queue="assigner.lots", events=(LotRequested,), batch_size=1)
+TAKEN_BACK = "taken back by a new lot"
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Lot:
+    """A request for a lot, and its message."""
+
+    message: Message
+    request: LotRequested
+
+
+class RunLots:
+    """The handler: each lot is run once, however often it is asked for."""
+
+    async def prepare(self, database: Database, batch: Sequence[Message]) -> AsyncGenerator[Lot, None]:
+        for message in batch:
+            assert isinstance(message.event, LotRequested)
+            yield Lot(message, message.event)
+
+    async def save(self, tx: AsyncConnection, piece: Lot) -> Sequence[Effect]:
+        route = next((r for r in (await read_routes(tx)).values() if r.name == piece.request.route), None)
+        if route is None:
+            return [Rejected(piece.message, f"there is no route {piece.request.route!r} in use", "UnknownRoute")]
+        if route.mode != "lot":
+            reason = f"the route {route.name!r} assigns leads as they come: it has no lots"
+            return [Rejected(piece.message, reason, "NoLotRoute")]
+        await lock_routes(tx, [route.id])
+        return await _run(tx, route.id, piece.request)
+
+
+async def _run(tx: AsyncConnection, route_id: int, request: LotRequested) -> Sequence[Event]:
+    """Run the lot, unless it has been; one with nothing to assign ends quietly."""
+    routes = await read_routes(tx)
+    if (route := routes.get(route_id)) is None:
+        return []  # switched off meanwhile
+    day = request.as_of or today(route, request.occurred_at)
+    if (lot_id := await add_lot(tx, route.id, request, day)) is None:
+        log.info("lot.known", phase="lot", status="skipped", route=route.name, lot_key=request.lot_key)
+        return []
+    moment = Moment(await now(tx), day, is_lot=True)
+    params = _params(route)
+    taken = await _take_back(tx, route, routes, moment) if params.ends_unbegun else Taken()
+    waiting = await _collect(tx, route.id, taken)
+    leads = [lead for lead in waiting if match(lead, routes) is route]
+    given = await give(
+        tx,
+        route,
+        await read_members(tx, route.id, day),
+        partial(decide, route, leads, moment=moment),
+        occasion=Occasion("lot", moment, requested_by=request.triggered_by, lot_id=lot_id),
+        taken=taken,
+    )
+    if params.raise_stage:
+        await raise_stages(tx, [each.lead.id for each in given.decided.assigned])
+    elsewhere = [lead for lead in waiting if match(lead, routes) is not route]
+    return [*given.events, *look_again(elsewhere), await _finish(tx, route, request, lot_id, given)]
+
+
+def _params(route: Route) -> Params:
+    """Give the route's parameters; where they are wrong nobody gets a lead, and every lead says so."""
+    try:
+        return policies.of(route)[1]
+    except PolicyError:
+        return Params()
+
+
+async def _take_back(tx: AsyncConnection, route: Route, routes: Mapping[int, Route], moment: Moment) -> Taken:
+    """End what earlier lots of the route assigned and nobody has begun. Leads that left the route stay as they are."""
+    await lock_unbegun(tx, route.id)
+    unbegun = await unbegun_leads(tx, route.id)
+    ours = [lead for lead in unbegun if match(lead, routes) is route and not lead.is_order_placed]
+    return await take_away(tx, ours, TAKEN_BACK, moment.now)
+
+
+async def _collect(tx: AsyncConnection, route_id: int, taken: Taken) -> list[Lead]:
+    """Lock all leads that wait on the route and those that were taken back; read them after the wait."""
+    ids = [lead.id for lead in (*await waiting_leads(tx, route_id=route_id, limit=None), *taken.leads)]
+    await lock_assignments(tx, ids)
+    await lock_leads(tx, ids)
+    before = {lead.id: lead for lead in taken.leads}
+    leads = [lead for lead in await leads_by_id(tx, ids) if lead.is_waiting]
+    return [_as_taken(lead, before[lead.id]) if lead.id in before else lead for lead in leads]
+
+
+def _as_taken(lead: Lead, taken: Lead) -> Lead:
+    """Give the lead with who had it last, and on which sheet."""
+    return replace(
+        lead, previous_agent_code=taken.previous_agent_code, previous_sheet_key=taken.previous_sheet_key
+    )
+
+
+async def _finish(
+    tx: AsyncConnection, route: Route, request: LotRequested, lot_id: int, given: Given
+) -> Event:
+    """Write what the lot did, and tell it."""
+    assigned = len(given.decided.assigned)
+    unassigned = Counter(each.reason for each in given.decided.waiting)
+    await finish_lot(
+        tx, lot_id, decision_id=given.decision_id, assigned=assigned, unassigned=unassigned, sheets=given.sheets
+    )
+    log.info(
+        "lot.run",
+        phase="lot",
+        status="ok",
+        route=route.name,
+        lot_id=lot_id,
+        run_id=request.run_id,
+        assigned=assigned,
+        unassigned=dict(unassigned),
+        sheets=len(given.sheets),
+    )
+    return LotCompleted(lot_id=lot_id, route=route.name, assigned=assigned, unassigned=dict(unassigned))

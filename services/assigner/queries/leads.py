@@ -1,0 +1,110 @@
+"""Leads with their current assignments, and the locks on both."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import TextClause, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.assigner.facts import Lead, Status
+
+LOCK_ASSIGNMENTS = text("""
+    SELECT 1 FROM assignments WHERE lead_id = ANY(CAST(:ids AS bigint[])) AND is_current ORDER BY id FOR NO KEY UPDATE
+""")
+LOCK_UNBEGUN = text("""
+    SELECT 1 FROM assignments
+    WHERE route_id = :route_id AND is_current AND assignment_status_id = 2 AND lot_id IS NOT NULL
+    ORDER BY id FOR NO KEY UPDATE
+""")
+LOCK_LEADS = text("SELECT 1 FROM leads WHERE id = ANY(CAST(:ids AS bigint[])) ORDER BY id FOR NO KEY UPDATE")
+#: In the order of the fields of `Lead`.
+_lead_columns = """
+    SELECT leads.id, leads.lead_id, assignments.id AS assignment_id, assignments.assignment_status_id AS status,
+           assignments.route_id, assignments.agent_id, agents.agent_code, assignments.reason, assignments.retry_at,
+           assignments.sheet_key, leads.revision, leads.source_id, sources.name AS source, leads.store_code,
+           coalesce(stores.store_name, leads.store_name) AS store_name,
+           coalesce(stores.is_new OR stores.assign_leads, true) AS store_takes_part,
+           leads.business_line_id, leads.customer_type, leads.customer_name, leads.mobile_number, leads.address,
+           leads.final_source, leads.created_at, leads.pickup_date, leads.pickup_created_date, leads.run_date,
+           leads.is_order_placed, leads.duplicate_of IS NOT NULL AS is_duplicate, leads.stage
+    FROM leads JOIN assignments ON assignments.lead_id = leads.id AND assignments.is_current
+         JOIN sources ON sources.id = leads.source_id
+         LEFT JOIN stores ON stores.store_code = leads.store_code
+         LEFT JOIN agents ON agents.id = assignments.agent_id
+"""
+LEADS_BY_KEY = text(f"{_lead_columns} WHERE leads.lead_id = ANY(CAST(:keys AS text[])) ORDER BY assignments.id")
+LEADS_BY_ID = text(f"{_lead_columns} WHERE leads.id = ANY(CAST(:keys AS bigint[])) ORDER BY assignments.id")
+WAITING = text(f"""
+    {_lead_columns}
+    WHERE assignments.assignment_status_id = 1 AND assignments.id > :after
+      AND (CAST(:source AS text) IS NULL OR lower(sources.name) = lower(:source))
+    ORDER BY assignments.id LIMIT :limit
+""")
+WAITING_ON_ROUTE = text(f"""
+    {_lead_columns}
+    WHERE assignments.assignment_status_id = 1 AND assignments.id > :after AND assignments.route_id = :route_id
+      AND (CAST(:source AS text) IS NULL OR lower(sources.name) = lower(:source))
+    ORDER BY assignments.id LIMIT :limit
+""")
+UNBEGUN = text(f"""
+    {_lead_columns}
+    WHERE assignments.route_id = :route_id AND assignments.is_current AND assignments.assignment_status_id = 2
+      AND assignments.lot_id IS NOT NULL
+    ORDER BY assignments.id
+""")
+RAISE_STAGES = text("UPDATE leads SET stage = least(stage + 1, 4) WHERE id = ANY(CAST(:ids AS bigint[])) AND stage < 4")
+
+
+async def lock_assignments(tx: AsyncConnection, lead_ids: Sequence[int]) -> None:
+    """Wait for these leads' current assignments, in order of their ids."""
+    await tx.execute(LOCK_ASSIGNMENTS, {"ids": list(lead_ids)})
+
+
+async def lock_unbegun(tx: AsyncConnection, route_id: int) -> None:
+    """Wait for the assignments of a route's lots that nobody has begun, in order of their ids."""
+    await tx.execute(LOCK_UNBEGUN, {"route_id": route_id})
+
+
+async def lock_leads(tx: AsyncConnection, ids: Sequence[int]) -> None:
+    """Wait for these leads, in order of their ids."""
+    await tx.execute(LOCK_LEADS, {"ids": list(ids)})
+
+
+async def leads_by_key(connection: AsyncConnection, lead_ids: Sequence[str]) -> list[Lead]:
+    """Give leads by the CRM's ids, the longest waiting first."""
+    return await _leads(connection, LEADS_BY_KEY, {"keys": list(lead_ids)})
+
+
+async def leads_by_id(connection: AsyncConnection, ids: Sequence[int]) -> list[Lead]:
+    """Give leads by our ids, the longest waiting first."""
+    return await _leads(connection, LEADS_BY_ID, {"keys": list(ids)})
+
+
+async def waiting_leads(
+    connection: AsyncConnection, *, route_id: int | None, source: str | None = None, after: int = 0, limit: int | None
+) -> list[Lead]:
+    """Give a page of the pending leads of a route or a source, or of all: those after an assignment's id."""
+    values = {"source": source, "after": after, "limit": limit}
+    if route_id is None:
+        return await _leads(connection, WAITING, values)
+    return await _leads(connection, WAITING_ON_ROUTE, values | {"route_id": route_id})
+
+
+async def unbegun_leads(connection: AsyncConnection, route_id: int) -> list[Lead]:
+    """Give the leads that lots of a route have assigned, and that nobody has begun."""
+    return await _leads(connection, UNBEGUN, {"route_id": route_id})
+
+
+async def raise_stages(tx: AsyncConnection, ids: Sequence[int]) -> None:
+    """Raise leads' stages by one, up to 4. The leads are locked."""
+    await tx.execute(RAISE_STAGES, {"ids": list(ids)})
+
+
+async def _leads(connection: AsyncConnection, statement: TextClause, values: Mapping[str, Any]) -> list[Lead]:
+    rows = await connection.execute(statement, values)
+    return [
+        Lead(key, lead_id, assignment_id, Status(status), *others)
+        for key, lead_id, assignment_id, status, *others in rows
+    ]

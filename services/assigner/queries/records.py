@@ -1,0 +1,111 @@
+"""Decisions, and the record of every change of an assignment."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.assigner.deciding import Decided
+from services.assigner.facts import Lead, Route, Status
+
+ADD_DECISION = text("""
+    WITH next AS (UPDATE routes SET sequence = sequence + 1 WHERE id = CAST(:route_id AS bigint)
+                  RETURNING id, sequence, version)
+    INSERT INTO decisions (route_id, route_version, sequence, algorithm, kind, request_id, day, facts, choices)
+    SELECT next.id, next.version, next.sequence, :algorithm, :kind, :request_id, CAST(:day AS date),
+           CAST(:facts AS jsonb), CAST(:choices AS jsonb)
+    FROM (SELECT 1) AS one LEFT JOIN next ON true
+    RETURNING id
+""")
+ADD_RECORDS = text("""
+    INSERT INTO assignment_records (assignment_id, lead_id, agent_id, assignment_status_id, method, reason,
+                                    count_before, count_after, open_before, open_after, requested_by)
+    SELECT new.*, :requested_by
+    FROM unnest(CAST(:assignment_ids AS bigint[]), CAST(:lead_ids AS bigint[]), CAST(:agent_ids AS bigint[]),
+                CAST(:statuses AS smallint[]), CAST(:methods AS text[]), CAST(:reasons AS text[]),
+                CAST(:count_befores AS bigint[]), CAST(:count_afters AS bigint[]), CAST(:open_befores AS bigint[]),
+                CAST(:open_afters AS bigint[])) AS new
+    RETURNING lead_id, id
+""")
+ADD_REFUSALS = text("""
+    INSERT INTO assignment_records (assignment_id, lead_id, agent_id, assignment_status_id, method, reason,
+                                    refused_event)
+    SELECT * FROM unnest(CAST(:assignment_ids AS bigint[]), CAST(:lead_ids AS bigint[]), CAST(:agent_ids AS bigint[]),
+                         CAST(:statuses AS smallint[]), CAST(:methods AS text[]), CAST(:reasons AS text[]),
+                         CAST(:events AS text[])) AS new
+    ON CONFLICT (lead_id, refused_event) WHERE refused_event IS NOT NULL DO NOTHING
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A row of `assignment_records` to be."""
+
+    lead: Lead
+    status: Status
+    method: str
+    agent_id: int | None = None
+    reason: str | None = None
+    count_before: int | None = None
+    count_after: int | None = None
+    open_before: int | None = None
+    open_after: int | None = None
+    #: What tells the event that was refused from every other; None if it was not.
+    refused_event: str | None = None
+    #: Where it is not the one that the lead had when it was read.
+    assignment_id: int | None = None
+
+
+async def add_decision(
+    tx: AsyncConnection, route: Route | None, decided: Decided, *, kind: str, request_id: str | None, day: date | None
+) -> int:
+    """Store a decision under the route's next sequence number; one about leads of no route has neither."""
+    values = {
+        "route_id": route.id if route else None,
+        "algorithm": decided.algorithm,
+        "kind": kind,
+        "request_id": request_id,
+        "day": day,
+        "facts": json.dumps(decided.facts),
+        "choices": json.dumps(decided.choices),
+    }
+    decision_id: int = (await tx.execute(ADD_DECISION, values)).scalar_one()
+    return decision_id
+
+
+async def add_records(tx: AsyncConnection, records: Sequence[Record], *, requested_by: str | None) -> dict[int, int]:
+    """Store changes of state; give each record's id, the revision of its event, by lead."""
+    values: dict[str, Any] = {
+        "requested_by": requested_by,
+        "assignment_ids": [record.assignment_id or record.lead.assignment_id for record in records],
+        "lead_ids": [record.lead.id for record in records],
+        "agent_ids": [record.agent_id for record in records],
+        "statuses": [int(record.status) for record in records],
+        "methods": [record.method for record in records],
+        "reasons": [record.reason for record in records],
+        "count_befores": [record.count_before for record in records],
+        "count_afters": [record.count_after for record in records],
+        "open_befores": [record.open_before for record in records],
+        "open_afters": [record.open_after for record in records],
+    }
+    return {row.lead_id: row.id for row in await tx.execute(ADD_RECORDS, values)}
+
+
+async def add_refusals(tx: AsyncConnection, records: Sequence[Record]) -> None:
+    """Store that events were refused, each once, however often it is delivered."""
+    values = {
+        "assignment_ids": [record.lead.assignment_id for record in records],
+        "lead_ids": [record.lead.id for record in records],
+        "agent_ids": [record.agent_id for record in records],
+        "statuses": [int(record.status) for record in records],
+        "methods": [record.method for record in records],
+        "reasons": [record.reason for record in records],
+        "events": [record.refused_event for record in records],
+    }
+    await tx.execute(ADD_REFUSALS, values)

@@ -1,0 +1,110 @@
+"""Routes, their members with counters, and the routes' locks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date, datetime
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.assigner.facts import Member, Route
+
+#: Not the start of the transaction: under a route's lock, times and days must not go back.
+NOW = text("SELECT clock_timestamp()")
+ROUTES = text("""
+    SELECT id, name, source_id, store_code, business_line_id, priority, policy, mode, zone, params, retry_pending,
+           version, sequence
+    FROM routes WHERE is_enabled
+""")
+FREE_ROUTES = text("SELECT id FROM routes WHERE id = ANY(CAST(:ids AS bigint[])) FOR NO KEY UPDATE SKIP LOCKED")
+LOCK_ROUTES = text("SELECT 1 FROM routes WHERE id = ANY(CAST(:ids AS bigint[])) ORDER BY id FOR NO KEY UPDATE")
+MEMBERS = text("""
+    SELECT route_members.agent_id, agents.agent_code, agents.agent_name, agents.email, agents.crm_user_id,
+           agents.business_line_id, agents.is_active, agents.max_load, route_members.store_code, route_members.weight,
+           route_members.priority, route_members.max_existing_per_lot, route_members.max_new_per_lot,
+           route_members.max_daily_leads, route_members.is_enabled,
+           coalesce(member_counters.assigned_count, 0) AS assigned_count,
+           coalesce(member_counters.start_count, 0) AS start_count, coalesce(member_days.leads, 0) AS day_count,
+           coalesce(agent_counters.auto_assign_count, 0) AS agent_count,
+           coalesce(agent_counters.open_load, 0) AS open_load, agent_counters.agent_id IS NULL AS is_uncounted
+    FROM route_members JOIN agents ON agents.id = route_members.agent_id
+         LEFT JOIN member_counters USING (route_id, agent_id)
+         LEFT JOIN member_days ON member_days.route_id = route_members.route_id AND member_days.day = :day
+                              AND member_days.agent_id = route_members.agent_id
+                              AND member_days.store_code = coalesce(route_members.store_code, '')
+         LEFT JOIN agent_counters ON agent_counters.agent_id = route_members.agent_id
+    WHERE route_members.route_id = :route_id
+    ORDER BY route_members.agent_id, route_members.id
+""")
+MAKE_COUNTERS = text("""
+    INSERT INTO agent_counters (agent_id)
+    SELECT DISTINCT agent_id FROM unnest(CAST(:agent_ids AS bigint[])) AS agent_id ORDER BY agent_id
+    ON CONFLICT DO NOTHING
+""")
+AGENT_CODES = text("SELECT agent_code FROM agents")
+#: An agent as any route's: the row of one who is no member there.
+AGENT = text("""
+    SELECT agents.id AS agent_id, agents.agent_code, agents.agent_name, agents.email, agents.crm_user_id,
+           agents.business_line_id, agents.is_active, agents.max_load,
+           coalesce(member_counters.assigned_count, 0) AS assigned_count,
+           coalesce(agent_counters.auto_assign_count, 0) AS agent_count,
+           coalesce(agent_counters.open_load, 0) AS open_load
+    FROM agents LEFT JOIN agent_counters ON agent_counters.agent_id = agents.id
+         LEFT JOIN member_counters ON member_counters.agent_id = agents.id AND member_counters.route_id = :route_id
+    WHERE agents.agent_code = :code
+""")
+ROUTES_OF_AGENTS = text("""
+    SELECT DISTINCT routes.name FROM route_members JOIN routes ON routes.id = route_members.route_id
+    WHERE route_members.agent_id = ANY(CAST(:agent_ids AS bigint[])) AND routes.is_enabled
+    ORDER BY routes.name
+""")
+
+
+async def now(connection: AsyncConnection) -> datetime:
+    """Give the database's clock: the one that all replicas share."""
+    moment: datetime = (await connection.execute(NOW)).scalar_one()
+    return moment
+
+
+async def read_routes(connection: AsyncConnection) -> dict[int, Route]:
+    rows = (await connection.execute(ROUTES)).mappings()
+    return {row["id"]: Route(**{**row, "zone": ZoneInfo(row["zone"])}) for row in rows}
+
+
+async def free_routes(connection: AsyncConnection, route_ids: Sequence[int]) -> frozenset[int]:
+    """Say which routes nobody holds at this moment. Locks nothing for longer."""
+    return frozenset((await connection.execute(FREE_ROUTES, {"ids": list(route_ids)})).scalars())
+
+
+async def lock_routes(tx: AsyncConnection, route_ids: Sequence[int]) -> None:
+    """Wait for these routes, in order of their ids. Returns nothing: read again after the wait."""
+    await tx.execute(LOCK_ROUTES, {"ids": list(route_ids)})
+
+
+async def read_members(tx: AsyncConnection, route_id: int, day: date) -> list[Member]:
+    """Give a route's members with their counters as they are now; every agent has a row of counters when this returns.
+
+    Counters are made before any is held, so that those who hold some in order of id never wait for one being made.
+    """
+    rows = [dict(row) for row in (await tx.execute(MEMBERS, {"route_id": route_id, "day": day})).mappings()]
+    if uncounted := [row["agent_id"] for row in rows if row["is_uncounted"]]:
+        await tx.execute(MAKE_COUNTERS, {"agent_ids": uncounted})
+    return [Member(**{name: value for name, value in row.items() if name != "is_uncounted"}) for row in rows]
+
+
+async def routes_of_agents(tx: AsyncConnection, agent_ids: Sequence[int]) -> list[str]:
+    """Name the routes on which any of these agents is a member."""
+    return list((await tx.execute(ROUTES_OF_AGENTS, {"agent_ids": list(agent_ids)})).scalars())
+
+
+async def agent_codes(connection: AsyncConnection) -> frozenset[str]:
+    return frozenset((await connection.execute(AGENT_CODES)).scalars())
+
+
+async def read_agent(tx: AsyncConnection, route_id: int, code: str) -> Member:
+    """Give an agent as one who is no member of a route, with counters; it has a row of them when this returns."""
+    row = (await tx.execute(AGENT, {"route_id": route_id, "code": code})).mappings().one()
+    await tx.execute(MAKE_COUNTERS, {"agent_ids": [row["agent_id"]]})
+    return Member(**row)
