@@ -24,7 +24,7 @@ from shared.messaging.processing import Deferred, Rejected
 from shared.outage import DependencyGoneError
 from shared.sheetstore import SheetStore
 from tests.driving import Driver, execute, message, of, rows, scalar
-from tests.integration.test_mailer import Server, running
+from tests.mailserver import Server, running
 
 KEY = "L2601010001-0001"
 
