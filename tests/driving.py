@@ -44,9 +44,9 @@ class Driver:
     refused: list[Rejected | Deferred] = field(default_factory=list)
     again: int = 0
 
-    async def run(self, *events: Event) -> list[Effect]:
+    async def run(self, *events: Event | Message) -> list[Effect]:
         """One batch, to its end. Gives the effects of the run that went through."""
-        batch = [message(event) for event in events]
+        batch = [each if isinstance(each, Message) else message(each) for each in events]
         for tries in itertools.count():
             effects: list[Effect] = []
             try:

@@ -34,10 +34,18 @@ def upgrade() -> None:
         sa.Column("open_before", sa.BigInteger(), nullable=True),
         sa.Column("open_after", sa.BigInteger(), nullable=True),
         sa.Column("requested_by", sa.Text(), nullable=True),
+        sa.Column("refused_event", sa.Text(), nullable=True),
         sa.Column("updated_at", postgresql.TIMESTAMP(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_assignment_records")),
     )
     op.create_index("ix_assignment_records_lead_id", "assignment_records", ["lead_id"], unique=False)
+    op.create_index(
+        "uq_assignment_records_refused",
+        "assignment_records",
+        ["lead_id", "refused_event"],
+        unique=True,
+        postgresql_where=sa.text("refused_event IS NOT NULL"),
+    )
     op.create_table(
         "assignment_statuses",
         sa.Column("id", sa.SmallInteger(), autoincrement=False, nullable=False),

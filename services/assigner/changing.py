@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from hashlib import sha256
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -26,6 +27,7 @@ from shared.events import (
     LeadTaken,
     LeadUnassigned,
 )
+from shared.messaging.envelope import Message
 
 
 async def change(tx: AsyncConnection, piece: Lifecycle) -> Sequence[Event]:
@@ -35,16 +37,21 @@ async def change(tx: AsyncConnection, piece: Lifecycle) -> Sequence[Event]:
     routes = await queries.read_routes(tx)
     for_people = frozenset(route.id for route in routes.values() if not route.retry_pending)
     desk = _Desk(await queries.hold_agents(tx, _agents(piece, leads)), for_people)
-    records = [record for lead in leads if (record := desk.step(lead, piece.messages[lead.id].event)) is not None]
-    if not records:
-        return []
+    records = [record for lead in leads if (record := desk.step(lead, piece.messages[lead.id])) is not None]
+    if refused := [record for record in records if record.refused_event is not None]:
+        await queries.add_refusals(tx, refused)
+    changed = [record for record in records if record.refused_event is None]
+    return await _changed(tx, desk, changed) if changed else []
+
+
+async def _changed(tx: AsyncConnection, desk: _Desk, changed: Sequence[Record]) -> Sequence[Event]:
+    """Write the changes, and give what they tell."""
     now = await queries.now(tx)
     await queries.move_agents(tx, desk.moves)
-    changed = [record for record in records if not record.is_refusal]
     await queries.change(tx, [record for record in changed if record.status is not Status.PENDING], now)
     again = {r.lead.id: (r.lead.assignment_id, r.reason) for r in changed if r.status is Status.PENDING}
     begun = await queries.begin_anew(tx, again, now) if again else {}
-    records = [replace(record, assignment_id=begun.get(record.lead.id)) for record in records]
+    records = [replace(record, assignment_id=begun.get(record.lead.id)) for record in changed]
     revisions = await queries.add_records(tx, records, requested_by=None)
     wakes = await queries.routes_of_agents(tx, desk.freed) if desk.freed else []
     return [
@@ -74,8 +81,9 @@ class _Desk:
     for_people: frozenset[int]
     moves: dict[int, int] = field(default_factory=dict)
 
-    def step(self, lead: Lead, event: Event) -> Record | None:
+    def step(self, lead: Lead, message: Message) -> Record | None:
         """Give the record of what an event does to a lead; None if it does nothing."""
+        event = message.event
         agent = self.agents.get(lead.agent_id) if lead.agent_id is not None else None
         barrier = self._barrier(agent) if agent is not None and isinstance(event, LeadReopened) else None
         waits_for_people = lead.route_id in self.for_people
@@ -84,7 +92,7 @@ class _Desk:
             return None
         if isinstance(done, Refusal):
             method = f"{done.method} refused"
-            return Record(lead, lead.status, method, lead.agent_id, done.reason, is_refusal=True)
+            return Record(lead, lead.status, method, lead.agent_id, done.reason, refused_event=_identity(message))
         agent_id = None if done.status is Status.PENDING else lead.agent_id
         record = Record(lead, done.status, done.method, agent_id, done.reason)
         if agent is None or not done.load:
@@ -111,6 +119,13 @@ class _Desk:
         if agent.max_load is not None and self._load(agent) >= agent.max_load:
             return "no place with its agent"
         return None
+
+
+def _identity(message: Message) -> str:
+    """What all deliveries of an event have in common: its id, or the content of one that came without."""
+    if "event_id" in message.event.model_fields_set:
+        return message.event.event_id
+    return sha256(message.delivery.body).hexdigest()
 
 
 def _pending_again(records: Sequence[Record], revisions: Mapping[int, int]) -> list[Event]:

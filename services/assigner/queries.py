@@ -184,6 +184,14 @@ ADD_RECORDS = text("""
                 CAST(:open_afters AS bigint[])) AS new
     RETURNING lead_id, id
 """)
+ADD_REFUSALS = text("""
+    INSERT INTO assignment_records (assignment_id, lead_id, agent_id, assignment_status_id, method, reason,
+                                    refused_event)
+    SELECT * FROM unnest(CAST(:assignment_ids AS bigint[]), CAST(:lead_ids AS bigint[]), CAST(:agent_ids AS bigint[]),
+                         CAST(:statuses AS smallint[]), CAST(:methods AS text[]), CAST(:reasons AS text[]),
+                         CAST(:events AS text[])) AS new
+    ON CONFLICT (lead_id, refused_event) WHERE refused_event IS NOT NULL DO NOTHING
+""")
 ROUTES_OF_AGENTS = text("""
     SELECT DISTINCT routes.name FROM route_members JOIN routes ON routes.id = route_members.route_id
     WHERE route_members.agent_id = ANY(CAST(:agent_ids AS bigint[])) AND routes.is_enabled
@@ -204,7 +212,8 @@ class Record:
     count_after: int | None = None
     open_before: int | None = None
     open_after: int | None = None
-    is_refusal: bool = False
+    #: What tells the event that was refused from every other; None if it was not.
+    refused_event: str | None = None
     #: Where it is not the one that the lead had when it was read.
     assignment_id: int | None = None
 
@@ -439,6 +448,20 @@ async def add_records(tx: AsyncConnection, records: Sequence[Record], *, request
         "open_afters": [record.open_after for record in records],
     }
     return {row.lead_id: row.id for row in await tx.execute(ADD_RECORDS, values)}
+
+
+async def add_refusals(tx: AsyncConnection, records: Sequence[Record]) -> None:
+    """Store that events were refused, each once, however often it is delivered."""
+    values = {
+        "assignment_ids": [record.lead.assignment_id for record in records],
+        "lead_ids": [record.lead.id for record in records],
+        "agent_ids": [record.agent_id for record in records],
+        "statuses": [int(record.status) for record in records],
+        "methods": [record.method for record in records],
+        "reasons": [record.reason for record in records],
+        "events": [record.refused_event for record in records],
+    }
+    await tx.execute(ADD_REFUSALS, values)
 
 
 async def begin_anew(

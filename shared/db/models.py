@@ -350,8 +350,19 @@ class AssignmentRecord(Base):
     open_before: Mapped[int | None]
     open_after: Mapped[int | None]
     requested_by: Mapped[str | None]
+    #: Of a refusal: the id of the event that was refused, or a hash of its body. One record each.
+    refused_event: Mapped[str | None]
     updated_at: Mapped[datetime] = mapped_column(server_default=NOW)
-    __table_args__ = (Index("ix_assignment_records_lead_id", "lead_id"),)
+    __table_args__ = (
+        Index("ix_assignment_records_lead_id", "lead_id"),
+        Index(
+            "uq_assignment_records_refused",
+            "lead_id",
+            "refused_event",
+            unique=True,
+            postgresql_where=text("refused_event IS NOT NULL"),
+        ),
+    )
 
 
 class PageGroup(Base):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing, suppress
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -26,6 +28,8 @@ from shared.events import (
     LeadTaken,
     LeadUnassigned,
 )
+from shared.messaging import envelope
+from shared.messaging.envelope import Message
 from shared.messaging.processing import Deferred, Rejected
 from tests.driving import Driver, execute, message, of, rows, scalar
 
@@ -535,6 +539,31 @@ async def test_what_is_refused_is_recorded_and_changes_nothing(database: Databas
         ("taken refused", "the lead is pending"),
         ("closed refused", "the lead is agent 0001's, not 0002's"),
     ]
+
+
+@pytest.mark.parametrize("event_id", [{}, {"event_id": "e1"}], ids=["without an id", "with an id"])
+async def test_a_refused_event_delivered_again_is_one_record(
+    database: Database, driver: Driver, event_id: dict[str, str]
+) -> None:
+    """Also at two replicas at once, and after the lead has changed; another event is another record."""
+    await lay_out(database, agents=2)
+    await driver.run(*await add_leads(database, "A"))
+    taken = message(LeadTaken(lead_id="A", agent_code="0002"))
+    body = json.dumps({"lead_id": "A", "agent_code": "0002", **event_id}).encode()
+
+    def delivered() -> Message:
+        read = envelope.read(replace(taken.delivery, body=body), ["lead.taken"])
+        assert isinstance(read, Message)
+        return read
+
+    await asyncio.gather(*(Driver(database, AssignLeads()).run(delivered()) for _ in range(3)))
+    await driver.run(LeadTaken(lead_id="A", agent_code="0001"))
+    await driver.run(delivered())
+    refused = "SELECT count(*) FROM assignment_records WHERE method = 'taken refused'"
+    assert await scalar(database, refused) == 1
+
+    await driver.run(LeadTaken(lead_id="A", agent_code="0002", event_id="e2"))
+    assert await scalar(database, refused) == 2
 
 
 async def test_a_reopened_lead_without_a_place_goes_to_another_and_keeps_its_story(
