@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.notifier.message import MailedLead, Recipient
 from shared.db.session import Database
+from shared.events import DocumentReady
 
 #: The claim of a process that says nothing for so long ends: longer than an answer to the final dot is waited for.
 CLAIM_IDLE_S = 360.0
@@ -64,7 +65,8 @@ ADD_NOTIFICATION = text("""
     VALUES (:profile_id, :document_id, :message_id, CAST(:status AS text), :reason,
             CASE WHEN :status IN ('sent', 'partial') THEN now() END)
     ON CONFLICT (document_id, profile_id) DO UPDATE
-    SET status = excluded.status, reason = excluded.reason, sent_at = coalesce(notifications.sent_at, excluded.sent_at)
+    SET status = excluded.status, reason = excluded.reason, asked_at = NULL,
+        sent_at = coalesce(notifications.sent_at, excluded.sent_at)
     RETURNING id
 """)
 ADD_DELIVERIES = text("""
@@ -74,6 +76,36 @@ ADD_DELIVERIES = text("""
                 CAST(:answers AS text[])) AS new (address, send_as, status, answer)
     ON CONFLICT (notification_id, email_address) DO UPDATE
     SET status = excluded.status, answer = excluded.answer, updated_at = now()
+""")
+#: Mails that did not go and may go now: a void sheet's lead is its agent's again, or the agent has an address to which
+#: nothing was tried yet. Each is asked for once, until something has become of that.
+ASK_AGAIN = text("""
+    WITH asked AS (
+        UPDATE notifications SET asked_at = now()
+        WHERE id IN (
+            SELECT notifications.id
+            FROM notifications
+                 JOIN notification_profiles ON notification_profiles.id = notifications.profile_id AND is_active
+                 JOIN documents ON documents.id = notifications.document_id AND documents.status = 'ok'
+                 JOIN agents ON agents.id = documents.agent_id AND agents.email <> ''
+            WHERE notifications.status IN ('waiting', 'failed', 'void') AND notifications.asked_at IS NULL
+              AND (notifications.status = 'void' OR NOT EXISTS (
+                  SELECT 1 FROM notification_deliveries
+                  WHERE notification_id = notifications.id AND email_address = agents.email
+              ))
+              AND EXISTS (
+                  SELECT 1 FROM assignments WHERE assignments.sheet_key = documents.sheet_key AND is_current
+                     AND assignment_status_id IN (2, 3)
+              )
+            ORDER BY notifications.id LIMIT :limit FOR UPDATE OF notifications SKIP LOCKED
+        )
+        RETURNING document_id
+    )
+    SELECT documents.id AS document_id, documents.sheet_key, documents.lot_id, agents.agent_code, documents.lead_ids,
+           (SELECT max(store_code) FROM assignments WHERE assignments.sheet_key = documents.sheet_key) AS store_code
+    FROM documents JOIN agents ON agents.id = documents.agent_id
+    WHERE documents.id IN (SELECT document_id FROM asked)
+    ORDER BY documents.id
 """)
 
 
@@ -177,3 +209,9 @@ async def add_notification(tx: AsyncConnection, values: Mapping[str, Any], deliv
             },
         )
     return notification_id
+
+
+async def ask_again(tx: AsyncConnection, *, limit: int) -> list[DocumentReady]:
+    """Mark mails that did not go and may go now as asked for; give the events that ask for them."""
+    rows = (await tx.execute(ASK_AGAIN, {"limit": limit})).mappings()
+    return [DocumentReady(**row) for row in rows]

@@ -13,9 +13,12 @@ from typing import Any
 import aio_pika
 import pytest
 
+from services.cli.config import apply_config
+from services.cli.configfile import read
 from services.documents.consumer import MakeSheets
 from services.notifier.consumer import SUBSCRIPTION, Mailed, MailSheets
 from services.notifier.mailer import Mailer, MailServer
+from services.scheduler.mails import ask_for_mails
 from shared.db.session import Database, open_database
 from shared.events import DocumentReady, NotificationSent
 from shared.messaging import broker, topology
@@ -23,11 +26,11 @@ from shared.messaging.envelope import Message, Outgoing
 from shared.messaging.processing import Busy
 from shared.messaging.publisher import open_publisher
 from shared.sheetstore import SheetStore
-from tests.driving import Driver, of, rows, scalar
+from tests.driving import Driver, execute, of, rows, scalar
 from tests.integration.core import consuming
 from tests.mailserver import SMTP, Server, running
 from tests.replica import OWNER, Replica
-from tests.sheets import lay_out
+from tests.sheets import give_away, lay_out
 from tests.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
@@ -123,9 +126,21 @@ async def waiting_in(amqp_url: str, *queues: str) -> dict[str, int]:
     return {queue: depth for queue, depth in depths.items() if depth}
 
 
+async def asked(database: Database) -> list[DocumentReady]:
+    """What a sweep asks for, as the relay would send it."""
+    count = await ask_for_mails(database)
+    found = await rows(database, "WITH gone AS (DELETE FROM outbox RETURNING *) SELECT bodies FROM gone ORDER BY id")
+    events = [DocumentReady.model_validate_json(body) for (bodies,) in found for body in bodies]
+    assert count == len(events)
+    return events
+
+
 async def status(database: Database) -> str | None:
     found: str | None = await scalar(database, "SELECT status FROM notifications")
     return found
+
+
+# Claims.
 
 
 async def test_a_claim_that_another_holds_spends_no_attempt(
@@ -185,9 +200,7 @@ async def test_a_frozen_notifier_holds_a_mail_no_longer_than_its_claim(
         held.go_on.set()
         frozen.thaw()
         await eventually(lambda: "outage.begins" in frozen.log.read_text(), within=60)
-        assert (
-            await asyncio.to_thread(frozen.stop) == 0
-        )  # it takes its leave of the mail server, which is in this thread
+        assert await asyncio.to_thread(frozen.stop) == 0  # it says QUIT to the server in this thread
     finally:
         frozen.kill()
 
@@ -204,3 +217,110 @@ async def test_a_session_that_is_done_with_a_mail_may_be_idle(
         await Driver(database, notifier()).run(await a_sheet(database, store))
         assert await rows(database, "SHOW idle_session_timeout") == [("0",)]
         assert await scalar(database, "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") == 0
+
+
+# Mails that did not go.
+
+
+async def test_an_address_set_by_config_apply_sends_what_waited(
+    database: Database, amqp: str, store: SheetStore, server: Server, notifier: Callable[[], Notifier]
+) -> None:
+    """Once, however many sweeps ask, and by itself: the relay sends the request."""
+    event = await a_sheet(database, store, email=None)
+    async with consuming(database, amqp, notifier(), SUBSCRIPTION), consuming(database, amqp, notifier(), SUBSCRIPTION):
+        await publish(amqp, event)
+        await eventually(lambda: is_status(database, "waiting"), within=30)
+        assert await ask_for_mails(database) == 0
+
+        config = read('agents: [{code: "0001", name: Asha, email: asha@example.com}]', file="agents.yaml")
+        await apply_config(database, config, actor="asha")
+        assert sorted(await asyncio.gather(*(ask_for_mails(database) for _ in range(3)))) == [0, 0, 1]
+        await eventually(lambda: is_status(database, "sent"), within=30)
+        assert await ask_for_mails(database) == 0
+
+    assert [recipients for _, recipients, _ in server.mails] == [["asha@example.com"]]
+
+
+async def is_status(database: Database, expected: str) -> bool:
+    return await status(database) == expected
+
+
+async def test_a_reopened_leads_mail_goes_once(
+    database: Database, store: SheetStore, server: Server, notifier: Callable[[], Notifier]
+) -> None:
+    """Void while the lead is closed, sent when it is its agent's again, and not a second time."""
+    driver = Driver(database, notifier())
+    event = await a_sheet(database, store)
+    await execute(database, "UPDATE assignments SET assignment_status_id = 4")
+    await driver.run(event)
+    assert await status(database) == "void"
+    assert await asked(database) == []
+
+    for _ in range(2):
+        await execute(database, "UPDATE assignments SET assignment_status_id = 2")
+        await driver.run(*await asked(database))
+        assert (await status(database), len(server.mails)) == ("sent", 1)
+        await execute(database, "UPDATE assignments SET assignment_status_id = 4")
+        await driver.run(event)
+
+
+async def test_a_mail_that_becomes_void_again_is_asked_for_again(
+    database: Database, store: SheetStore, server: Server, notifier: Callable[[], Notifier]
+) -> None:
+    """Closed between the request and the mail, then reopened once more."""
+    driver = Driver(database, notifier())
+    event = await a_sheet(database, store)
+    await execute(database, "UPDATE assignments SET assignment_status_id = 4")
+    await driver.run(event)
+    await execute(database, "UPDATE assignments SET assignment_status_id = 2")
+    (request,) = await asked(database)
+    await execute(database, "UPDATE assignments SET assignment_status_id = 4")
+    await driver.run(request)
+    assert await asked(database) == []
+
+    await execute(database, "UPDATE assignments SET assignment_status_id = 2")
+    await driver.run(*await asked(database))
+    assert len(server.mails) == 1
+
+
+@pytest.mark.parametrize("wrong", ["no address", "gone@example.com"])
+async def test_a_corrected_address_gets_the_mail_that_failed(
+    database: Database, store: SheetStore, server: Server, notifier: Callable[[], Notifier], wrong: str
+) -> None:
+    driver = Driver(database, notifier())
+    await driver.run(await a_sheet(database, store, email=wrong))
+    assert await status(database) == "failed"
+    assert await asked(database) == []
+
+    await execute(database, "UPDATE agents SET email = 'asha@example.com'")
+    await driver.run(*await asked(database))
+    assert await status(database) == "sent"
+    assert [recipients for _, recipients, _ in server.mails] == [["asha@example.com"]]
+
+
+async def test_a_mail_on_the_ladder_is_left_to_it(
+    database: Database, store: SheetStore, notifier: Callable[[], Notifier]
+) -> None:
+    await Driver(database, notifier()).run(await a_sheet(database, store, email="full@example.com"))
+    assert await status(database) == "waiting"
+    assert await asked(database) == []
+
+
+async def test_an_agent_who_has_the_mail_gets_no_second_one_at_a_new_address(
+    database: Database, store: SheetStore, server: Server, notifier: Callable[[], Notifier]
+) -> None:
+    driver = Driver(database, notifier())
+    event = await a_sheet(database, store)
+    await driver.run(event)
+    await execute(database, "UPDATE agents SET email = 'asha@example.org'")
+    await driver.run(event)
+    assert (len(server.mails), await asked(database)) == (1, [])
+
+
+async def test_a_waiting_mail_of_a_lead_that_is_anothers_is_not_asked_for(
+    database: Database, store: SheetStore, notifier: Callable[[], Notifier]
+) -> None:
+    await Driver(database, notifier()).run(await a_sheet(database, store, email=None))
+    await execute(database, "UPDATE agents SET email = 'asha@example.com'")
+    await give_away(database)
+    assert await asked(database) == []
