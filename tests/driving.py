@@ -16,7 +16,7 @@ from shared.db.session import Database
 from shared.events import Event
 from shared.messaging import failures
 from shared.messaging.envelope import Delivery, Message
-from shared.messaging.processing import Deferred, Effect, Handler, Rejected
+from shared.messaging.processing import Apart, Effect, Handler
 
 _tags = itertools.count(1)
 
@@ -41,7 +41,7 @@ class Driver:
     database: Database
     handler: Handler[Any]
     told: list[Event] = field(default_factory=list)
-    refused: list[Rejected | Deferred] = field(default_factory=list)
+    refused: list[Apart] = field(default_factory=list)
     again: int = 0
 
     async def run(self, *events: Event | Message) -> list[Effect]:

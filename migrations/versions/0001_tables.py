@@ -298,12 +298,20 @@ def upgrade() -> None:
         sa.Column("reason", sa.Text(), nullable=True),
         sa.Column("created_at", postgresql.TIMESTAMP(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.Column("sent_at", postgresql.TIMESTAMP(timezone=True), nullable=True),
+        sa.Column("asked_at", postgresql.TIMESTAMP(timezone=True), nullable=True),
         sa.CheckConstraint(
             "status IN ('sent', 'partial', 'failed', 'void', 'waiting')", name=op.f("ck_notifications_status")
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_notifications")),
         sa.UniqueConstraint("document_id", "profile_id", name=op.f("uq_notifications_document_id_profile_id")),
         sa.UniqueConstraint("message_id", name=op.f("uq_notifications_message_id")),
+    )
+    op.create_index(
+        "ix_notifications_unsent",
+        "notifications",
+        ["id"],
+        unique=False,
+        postgresql_where=sa.text("status IN ('waiting', 'failed', 'void') AND asked_at IS NULL"),
     )
     op.create_table(
         "outbox",

@@ -143,7 +143,8 @@ async def apply_in(
 ) -> ConfigChange:
     """Apply in the caller's transaction, which holds the locks of all routes from here on.
 
-    Events to wake the assigner are in its outbox row. Raises ConfigError before anything is written.
+    Events to wake the assigner are in its outbox row, for the next relay that sweeps. Raises ConfigError before
+    anything is written.
     """
     await tx.execute(ONE_AT_A_TIME)
     await tx.execute(LOCK_ROUTES)
@@ -169,7 +170,8 @@ async def apply_in(
             )
     routes = await keep_versions(tx)
     wakes = [*routes, None] if is_rematch else [*routes]
-    await outbox.add(tx, SERVICE, [AssignmentRequested(route=route, requested_by=SERVICE) for route in wakes])
+    requests = [AssignmentRequested(route=route, requested_by=SERVICE) for route in wakes]
+    await outbox.add(tx, SERVICE, requests, is_left=True)
     return ConfigChange({name: change for name, change in changes.items() if change != KindChange()}, routes)
 
 

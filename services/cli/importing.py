@@ -120,12 +120,18 @@ class _Import:
             try:
                 await self._publish(self._waiting)
             except PublishError as error:
-                raise ImportFileError(
-                    f"stopped after {self.sent:,} leads were sent: {error}; import the file again, "
-                    "what has arrived is not doubled"
-                ) from error
+                raise ImportFileError(self._stopped(error)) from error
         self.sent += len(self._waiting)
         self._waiting = []
+
+    def _stopped(self, error: PublishError) -> str:
+        problem = f"{error}, see LEADLINE_AMQP_URL"
+        if not self.sent:
+            return f"no lead was confirmed: {problem}"
+        return (
+            f"stopped after {self.sent:,} leads were sent: {problem}; import the file again, "
+            "what has arrived is not doubled"
+        )
 
 
 async def import_file(

@@ -163,8 +163,10 @@ def main() -> None:
         app()
     except SettingsError as error:
         _exit(str(error), 2)
-    except (CommandError, ConfigError, ImportFileError, PublishError) as error:
+    except (CommandError, ConfigError, ImportFileError) as error:
         _exit(str(error), 1)
+    except PublishError as error:
+        _exit(f"{error}, see LEADLINE_AMQP_URL", 1)
     except DependencyGoneError as error:
         _exit(f"PostgreSQL does not answer, see LEADLINE_DATABASE_URL: {str(error).splitlines()[0]}", 1)
     except SQLAlchemyError as error:

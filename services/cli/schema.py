@@ -44,7 +44,7 @@ FLOWS: Mapping[str, Flow] = {
     "lead.assigned": Flow(("assigner",), ("documents", "CRM")),
     "lead.unassigned": Flow(("assigner",), ("documents", "CRM")),
     "lot.completed": Flow(("assigner",), ("notifier", "CRM")),
-    "document.ready": Flow(("documents",), ("notifier",)),
+    "document.ready": Flow(("documents", "scheduler"), ("notifier",)),
     "sheet.returned": Flow(("command line", "drop folder", "mailbox", "HTTP API"), ("documents",)),
     "notification.sent": Flow(("notifier",), ("CRM",)),
     "outcome.recorded": Flow(("documents",), ("CRM",)),

@@ -17,7 +17,7 @@ from services.ingest.attributes import attribute_errors, attributes_of
 from services.ingest.problems import Rejected, shown, wrong_with_text
 from shared.events import FieldError, LeadCreated, LeadFields, LeadUpdated
 
-ALLOWED_SHOWN = 20
+NAMES_SHOWN = 20
 #: An older time is a null date of some system (0001-01-01, 1899-12-30), not a time.
 EARLIEST = datetime(1900, 1, 1, tzinfo=UTC)
 
@@ -54,11 +54,13 @@ class Names:
     def find(self, name: str) -> int | None:
         return self.ids.get(_folded(name))
 
-    def allowed(self) -> str:
+    def known(self) -> str:
         """The first names in alphabetical order, for a message."""
-        rest = len(self.shown) - ALLOWED_SHOWN
+        if not self.shown:
+            return "none are configured yet"
+        rest = len(self.shown) - NAMES_SHOWN
         more = f" and {rest} more" if rest > 0 else ""
-        return (", ".join(self.shown[:ALLOWED_SHOWN]) or "none yet") + more
+        return f"known are: {', '.join(self.shown[:NAMES_SHOWN])}{more}"
 
 
 def _folded(name: str) -> str:
@@ -222,8 +224,8 @@ class _Read:
         column, kind = REFERENCES[name]
         self.values[column] = reference.of(name).find(written)
         if self.values[column] is None:
-            allowed = reference.of(name).allowed()
-            problem = f"there is no {kind} {shown(written)}, known are: {allowed}; add it, then replay this message"
+            known = reference.of(name).known()
+            problem = f"there is no {kind} {shown(written)}, {known}; add it, then replay this message"
             self.errors.append(FieldError(field=name, problem=problem))
 
 

@@ -1,7 +1,7 @@
 """Mails sheets. One mail a piece: claimed before it is looked at, sent, and committed while the claim is still held.
 
 Up to the final dot a mail is sent exactly once. A crash between the dot and the commit repeats it, once for each,
-under the same Message-ID.
+under the same Message-ID. A process that was frozen and comes round finds its claim gone, and sends nothing.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parseaddr
+from functools import partial
 from pathlib import PurePosixPath
 from typing import Protocol
 
@@ -30,7 +31,7 @@ from services.notifier.queries import Delivery, Sheet
 from shared.db.session import Database
 from shared.events import DocumentReady, NotificationSent
 from shared.messaging.envelope import Message
-from shared.messaging.processing import Deferred, Effect, Rejected, Subscription
+from shared.messaging.processing import Busy, Deferred, Effect, Rejected, Subscription
 from shared.outage import DependencyGoneError
 
 SUBSCRIPTION = Subscription(queue="notifier", events=(DocumentReady,), batch_size=50)
@@ -59,25 +60,40 @@ class Mailed:
 class MailSheets:
     """The handler: each recipient of a sheet gets one mail, however often its message is delivered."""
 
-    def __init__(self, mailer: Mailer, read_sheet: ReadSheet, *, sender: str, env: str) -> None:
+    def __init__(
+        self,
+        mailer: Mailer,
+        read_sheet: ReadSheet,
+        *,
+        sender: str,
+        env: str,
+        claim_idle_s: float = queries.CLAIM_IDLE_S,
+    ) -> None:
         self._mailer = mailer
         self._read_sheet = read_sheet
         self._sender = sender
         self._domain = parseaddr(sender)[1].partition("@")[2] or "localhost"
         self._env = env
+        self._claim_idle_s = claim_idle_s
 
-    async def prepare(self, database: Database, batch: Sequence[Message]) -> AsyncGenerator[Mailed, None]:
+    async def prepare(self, database: Database, batch: Sequence[Message]) -> AsyncGenerator[Mailed | Busy, None]:
         for message in batch:
             assert isinstance(message.event, DocumentReady)
-            async with queries.claimed(database, message.event.document_id) as connection:
-                sheet = await queries.read_sheet(connection, message.event.document_id)
+            document_id = message.event.document_id
+            async with queries.claimed(database, document_id, idle_s=self._claim_idle_s) as connection:
+                if connection is None:
+                    yield Busy(message)
+                    continue
+                sheet = await queries.read_sheet(connection, document_id)
                 if sheet is None:
                     yield Mailed(message)
                     continue
                 for profile_id, code in await queries.profiles(connection, sheet.pipeline, self._env):
                     yield await self._mail(connection, message, sheet, profile_id, code)
 
-    async def save(self, tx: AsyncConnection, piece: Mailed) -> Sequence[Effect]:
+    async def save(self, tx: AsyncConnection, piece: Mailed | Busy) -> Sequence[Effect]:
+        if isinstance(piece, Busy):
+            return [piece]
         if piece.sheet is None:
             return [Rejected(piece.message, "the document does not exist", "UnknownDocument")]
         if not piece.status:
@@ -111,8 +127,7 @@ class MailSheets:
         """Send what is still to be sent, unless the sheet's leads are somebody else's by now."""
         message_id = message_id_for(profile, sheet.sheet_key, self._domain)
         known = Mailed(message, sheet, profile_id, message_id)
-        settled = await queries.settled(connection, sheet.id, profile_id)
-        if sheet.email in settled:
+        if await queries.is_settled(connection, sheet, profile_id):
             return known
         if sheet.status != "ok" or not sheet.is_held:
             return _outcome(known, "void", f"the sheet is {sheet.status if sheet.status != 'ok' else 'void'}")
@@ -122,9 +137,10 @@ class MailSheets:
         try:
             mail = compose(await self._facts(connection, sheet, message_id, recipient), datetime.now(UTC))
         except UnusableAddressError as error:
-            return _outcome(known, "failed", str(error))
+            return _outcome(known, "failed", str(error), [Delivery(recipient, "refused", str(error))])
+        look = partial(queries.still_claimed, connection)
         try:
-            answers = await self._mailer.send(mail, self._sender, [recipient.address])
+            answers = await self._mailer.send(mail, self._sender, [recipient.address], last_look=look)
         except MailServerGoneError as error:
             raise DependencyGoneError(SMTP, str(error)) from error
         delivery = _delivery(recipient, answers[recipient.address])

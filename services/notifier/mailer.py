@@ -7,14 +7,16 @@ nothing about the mail, which can be tried again as it is.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from email.errors import MessageError
 from email.message import EmailMessage
 
-from aiosmtplib import SMTP, SMTPException, SMTPResponseException
+from aiosmtplib import SMTP, SMTPDataError, SMTPException, SMTPResponseException, SMTPServerDisconnected
 from aiosmtplib.email import flatten_message, parse_address
 
+_DONE = 250
+_GO_AHEAD = 354
 _CLOSING = 421
 _BAD_ADDRESS = 553
 _LONGEST_TEXT = 500
@@ -61,6 +63,14 @@ class Refused:
 Answer = Accepted | Deferred | Refused
 
 
+#: Raises if the mail must not go after all.
+LastLook = Callable[[], Awaitable[None]]
+
+
+async def _no_look() -> None:
+    """Nothing can keep the mail."""
+
+
 class MailServerGoneError(Exception):
     """The server cannot be reached, lets nobody in, or went away before it had answered.
 
@@ -81,17 +91,20 @@ class Mailer:
         self._connection: SMTP | None = None
         self._one_at_a_time = asyncio.Lock()
 
-    async def send(self, message: EmailMessage, sender: str, recipients: Sequence[str]) -> dict[str, Answer]:
+    async def send(
+        self, message: EmailMessage, sender: str, recipients: Sequence[str], *, last_look: LastLook = _no_look
+    ) -> dict[str, Answer]:
         """Hand the mail over for these recipients; what the server said, for each.
 
-        The sender may have a name, recipients are addresses alone.
+        The sender may have a name, recipients are addresses alone. `last_look` is asked when the server waits for the
+        content: what it raises is raised here, and the server has no mail.
 
         Raises:
             MailServerGoneError: before the final dot was answered. No recipient has an answer.
         """
         async with self._one_at_a_time:
             try:
-                return await self._send(message, sender, list(dict.fromkeys(recipients)))
+                return await self._send(message, sender, list(dict.fromkeys(recipients)), last_look)
             except BaseException:
                 self._disconnect()
                 raise
@@ -119,10 +132,12 @@ class Mailer:
             finally:
                 self._disconnect()
 
-    async def _send(self, message: EmailMessage, sender: str, recipients: list[str]) -> dict[str, Answer]:
+    async def _send(
+        self, message: EmailMessage, sender: str, recipients: list[str], last_look: LastLook
+    ) -> dict[str, Answer]:
         connection = await self._ready()
         international = _is_international(sender, recipients) and connection.supports_extension("smtputf8")
-        envelope = _Envelope(connection, self._server.data_timeout_s, international)
+        envelope = _Envelope(connection, self._server.data_timeout_s, international, last_look)
         try:
             content = flatten_message(message, utf8=international, cte_type="7bit")
             answers = await envelope.send(content, sender, recipients)
@@ -181,8 +196,9 @@ class Mailer:
 class _Envelope:
     """One mail on a connection: MAIL, RCPT for each, DATA. A server that says 421 is as good as gone."""
 
-    def __init__(self, connection: SMTP, data_timeout_s: float, international: bool) -> None:
+    def __init__(self, connection: SMTP, data_timeout_s: float, international: bool, last_look: LastLook) -> None:
         self._connection = connection
+        self._last_look = last_look
         self._data_timeout_s = data_timeout_s
         self._international = international
         self._encoding = "utf-8" if international else "ascii"
@@ -214,12 +230,25 @@ class _Envelope:
         return Accepted(response.code, _shortened(response.message))
 
     async def _deliver(self, content: bytes) -> Answer:
+        start = await self._connection.execute_command(b"DATA")
+        if start.code != _GO_AHEAD:
+            return _answer(SMTPDataError(start.code, start.message), is_final=True)
+        await self._last_look()
+        # Not the client's own `data`: it leaves no moment between the go-ahead and the final dot.
+        protocol = self._connection.protocol
+        if protocol is None:
+            raise SMTPServerDisconnected("the connection was lost")
         self.is_content_sent = True
-        try:
-            response = await self._connection.data(content, timeout=self._data_timeout_s)
-        except SMTPResponseException as error:
-            return _answer(error, is_final=True)
+        protocol.write(_dotted(content))
+        response = await protocol.read_response(timeout=self._data_timeout_s)
+        if response.code != _DONE:
+            return _answer(SMTPDataError(response.code, response.message), is_final=True)
         return Accepted(response.code, _shortened(response.message))
+
+
+def _dotted(content: bytes) -> bytes:
+    """The content as it goes over the wire, the final dot included (RFC 5321 §4.5.2)."""
+    return b"".join(b"." * line.startswith(b".") + line + b"\r\n" for line in content.splitlines()) + b".\r\n"
 
 
 def _answer(error: SMTPResponseException, *, is_final: bool = False) -> Answer:

@@ -13,14 +13,22 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.notifier.message import MailedLead, Recipient
 from shared.db.session import Database
+from shared.events import DocumentReady
 
-#: A send may take its time; its claim must not end before.
-CLAIM_DEADLINE_S = 180
+#: The claim of a process that says nothing for so long ends: longer than an answer to the final dot is waited for.
+CLAIM_IDLE_S = 360.0
+#: A send may take its time, before the dot and after it; its claim must not end before.
+CLAIM_DEADLINE_S = 2 * CLAIM_IDLE_S
 #: The first half of the two-part key of our advisory locks: notifications.
 LOCK_CLASS = 4_270_001
 
-CLAIM = text("SELECT pg_advisory_lock(:lock_class, CAST(:document_id % 2147483648 AS integer))")
-RELEASE = text("SELECT pg_advisory_unlock(:lock_class, CAST(:document_id % 2147483648 AS integer))")
+#: A frozen process keeps its session, and its kernel keeps the connection: only the server can end it.
+CLAIM = text("""
+    SELECT pg_try_advisory_lock(:lock_class, CAST(:document_id % 2147483648 AS integer)),
+           set_config('idle_session_timeout', :idle, false)
+""")
+RELEASE = text("SELECT pg_advisory_unlock_all(), set_config('idle_session_timeout', '0', false)")
+STILL_THERE = text("SELECT 1")
 SHEET = text("""
     SELECT documents.id, documents.sheet_key, documents.doc_date, documents.file_path, documents.sha256,
            documents.status, agents.agent_code, agents.agent_name, agents.email, routes.name AS route, routes.zone,
@@ -43,18 +51,22 @@ PROFILES = text("""
       AND notification_profiles.env IN ('any', :env) AND notification_profiles.scope = 'agent'
     ORDER BY notification_profiles.id
 """)
-SETTLED = text("""
-    SELECT email_address FROM notification_deliveries
-    JOIN notifications ON notifications.id = notification_deliveries.notification_id
-    WHERE notifications.document_id = :document_id AND notifications.profile_id = :profile_id
-      AND notification_deliveries.status IN ('sent', 'refused')
+#: Sent to the agent, under whatever address; or refused for good under this one.
+IS_SETTLED = text("""
+    SELECT EXISTS (
+        SELECT 1 FROM notification_deliveries AS deliveries
+        JOIN notifications ON notifications.id = deliveries.notification_id
+        WHERE notifications.document_id = :document_id AND notifications.profile_id = :profile_id
+          AND (deliveries.status = 'sent' OR deliveries.status = 'refused' AND deliveries.email_address = :email)
+    )
 """)
 ADD_NOTIFICATION = text("""
     INSERT INTO notifications (profile_id, document_id, message_id, status, reason, sent_at)
     VALUES (:profile_id, :document_id, :message_id, CAST(:status AS text), :reason,
             CASE WHEN :status IN ('sent', 'partial') THEN now() END)
     ON CONFLICT (document_id, profile_id) DO UPDATE
-    SET status = excluded.status, reason = excluded.reason, sent_at = coalesce(notifications.sent_at, excluded.sent_at)
+    SET status = excluded.status, reason = excluded.reason, asked_at = NULL,
+        sent_at = coalesce(notifications.sent_at, excluded.sent_at)
     RETURNING id
 """)
 ADD_DELIVERIES = text("""
@@ -64,6 +76,36 @@ ADD_DELIVERIES = text("""
                 CAST(:answers AS text[])) AS new (address, send_as, status, answer)
     ON CONFLICT (notification_id, email_address) DO UPDATE
     SET status = excluded.status, answer = excluded.answer, updated_at = now()
+""")
+#: Mails that did not go and may go now: a void sheet's lead is its agent's again, or the agent has an address to which
+#: nothing was tried yet. Each is asked for once, until something has become of that.
+ASK_AGAIN = text("""
+    WITH asked AS (
+        UPDATE notifications SET asked_at = now()
+        WHERE id IN (
+            SELECT notifications.id
+            FROM notifications
+                 JOIN notification_profiles ON notification_profiles.id = notifications.profile_id AND is_active
+                 JOIN documents ON documents.id = notifications.document_id AND documents.status = 'ok'
+                 JOIN agents ON agents.id = documents.agent_id AND agents.email <> ''
+            WHERE notifications.status IN ('waiting', 'failed', 'void') AND notifications.asked_at IS NULL
+              AND (notifications.status = 'void' OR NOT EXISTS (
+                  SELECT 1 FROM notification_deliveries
+                  WHERE notification_id = notifications.id AND email_address = agents.email
+              ))
+              AND EXISTS (
+                  SELECT 1 FROM assignments WHERE assignments.sheet_key = documents.sheet_key AND is_current
+                     AND assignment_status_id IN (2, 3)
+              )
+            ORDER BY notifications.id LIMIT :limit FOR UPDATE OF notifications SKIP LOCKED
+        )
+        RETURNING document_id
+    )
+    SELECT documents.id AS document_id, documents.sheet_key, documents.lot_id, agents.agent_code, documents.lead_ids,
+           (SELECT max(store_code) FROM assignments WHERE assignments.sheet_key = documents.sheet_key) AS store_code
+    FROM documents JOIN agents ON agents.id = documents.agent_id
+    WHERE documents.id IN (SELECT document_id FROM asked)
+    ORDER BY documents.id
 """)
 
 
@@ -107,16 +149,24 @@ class Delivery:
 
 
 @asynccontextmanager
-async def claimed(database: Database, document_id: int) -> AsyncIterator[AsyncConnection]:
-    """Hold the session advisory lock of a document's mails. It dies with its process; nobody takes it over."""
-    key = {"lock_class": LOCK_CLASS, "document_id": document_id}
+async def claimed(database: Database, document_id: int, *, idle_s: float) -> AsyncIterator[AsyncConnection | None]:
+    """Hold the session advisory lock of a document's mails; give None if another session holds it.
+
+    It dies with its session: when the process ends, or says nothing on this connection for `idle_s`.
+    """
+    claim = {"lock_class": LOCK_CLASS, "document_id": document_id, "idle": f"{idle_s * 1000:.0f}ms"}
     async with database.reading(deadline_s=CLAIM_DEADLINE_S) as connection:
-        await connection.execute(CLAIM, key)
+        is_ours = (await connection.execute(CLAIM, claim)).scalar_one()
         try:
-            yield connection
+            yield connection if is_ours else None
         finally:
             if not connection.invalidated:
-                await connection.execute(RELEASE, key)
+                await connection.execute(RELEASE)
+
+
+async def still_claimed(connection: AsyncConnection) -> None:
+    """Return if the session, and so the claim, is still there; raise as for any lost connection if not."""
+    await connection.execute(STILL_THERE)
 
 
 async def read_sheet(connection: AsyncConnection, document_id: int) -> Sheet | None:
@@ -137,10 +187,11 @@ async def profiles(connection: AsyncConnection, pipeline: str, env: str) -> list
     return [(row.id, row.code) for row in rows]
 
 
-async def settled(connection: AsyncConnection, document_id: int, profile_id: int) -> frozenset[str]:
-    """Give the addresses that have the mail or never will."""
-    rows = await connection.execute(SETTLED, {"document_id": document_id, "profile_id": profile_id})
-    return frozenset(rows.scalars())
+async def is_settled(connection: AsyncConnection, sheet: Sheet, profile_id: int) -> bool:
+    """Whether the agent has the mail, or never will at this address."""
+    values = {"document_id": sheet.id, "profile_id": profile_id, "email": sheet.email}
+    settled: bool = (await connection.execute(IS_SETTLED, values)).scalar_one()
+    return settled
 
 
 async def add_notification(tx: AsyncConnection, values: Mapping[str, Any], deliveries: Sequence[Delivery]) -> int:
@@ -158,3 +209,9 @@ async def add_notification(tx: AsyncConnection, values: Mapping[str, Any], deliv
             },
         )
     return notification_id
+
+
+async def ask_again(tx: AsyncConnection, *, limit: int) -> list[DocumentReady]:
+    """Mark mails that did not go and may go now as asked for; give the events that ask for them."""
+    rows = (await tx.execute(ASK_AGAIN, {"limit": limit})).mappings()
+    return [DocumentReady(**row) for row in rows]

@@ -1,4 +1,4 @@
-"""Scheduler: the clock → assignment.requested."""
+"""Scheduler: the clock → assignment.requested, and document.ready for mails that waited."""
 
 from __future__ import annotations
 

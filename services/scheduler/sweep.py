@@ -1,4 +1,4 @@
-"""The sweep: every so often, ask for another look at the leads that wait and may go through by now."""
+"""The sweep: every so often, ask for another look at the leads and mails that wait and may go through by now."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import asyncio
 import structlog
 from sqlalchemy import text
 
+from services.scheduler.mails import ask_for_mails
 from shared.db.session import Database
 from shared.events import AssignmentRequested
 from shared.messaging.failures import Other, classify
@@ -55,12 +56,13 @@ async def sweep_every(interval_s: float, database: Database, publisher: Publishe
     while not stop.is_set():
         try:
             requested = await sweep(database, publisher)
+            mails = await ask_for_mails(database)
         except Exception as error:
             if isinstance(classify(error), Other):
                 raise
             log.warning("sweep.put_off", error=str(error))
         else:
-            log.debug("sweep.done", routes=requested)
+            log.debug("sweep.done", routes=requested, mails=mails)
         try:
             await asyncio.wait_for(stop.wait(), interval_s)
         except TimeoutError:

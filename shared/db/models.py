@@ -527,8 +527,15 @@ class Notification(Base):
     reason: Mapped[str | None]
     created_at: Mapped[datetime] = mapped_column(server_default=NOW)
     sent_at: Mapped[datetime | None]
+    #: One that did not go was asked for again then, since it may go; NULL once something has become of that.
+    asked_at: Mapped[datetime | None]
     __table_args__ = (
         UniqueConstraint("document_id", "profile_id"),
+        Index(
+            "ix_notifications_unsent",
+            "id",
+            postgresql_where=text("status IN ('waiting', 'failed', 'void') AND asked_at IS NULL"),
+        ),
         CheckConstraint("status IN ('sent', 'partial', 'failed', 'void', 'waiting')", name="status"),
     )
 

@@ -17,9 +17,10 @@ TRACEPARENT = "traceparent"
 
 ADD = text("""
     WITH gone AS (DELETE FROM outbox WHERE id = ANY(CAST(:remove AS bigint[])))
-    INSERT INTO outbox (service, types, keys, bodies, traceparents)
+    INSERT INTO outbox (service, types, keys, bodies, traceparents, due_at)
     VALUES (
-        :service, CAST(:types AS text[]), CAST(:keys AS text[]), CAST(:bodies AS text[]), CAST(:traceparents AS text[])
+        :service, CAST(:types AS text[]), CAST(:keys AS text[]), CAST(:bodies AS text[]), CAST(:traceparents AS text[]),
+        now() + CASE WHEN :is_left THEN 0 ELSE 5 END * interval '1 second'
     )
     RETURNING id
 """)
@@ -50,10 +51,13 @@ async def add(
     events: Sequence[Event],
     remove: Collection[int] = (),
     traces: Mapping[str, str] | None = None,
+    *,
+    is_left: bool = False,
 ) -> OutboxRow | None:
     """Write all events as one row, and delete the confirmed rows `remove` with the same statement.
 
-    `traces` gives the incoming `traceparent` per event key. Publish the row returned once the transaction is committed.
+    `traces` gives the incoming `traceparent` per event key. Publish the row returned once the transaction is committed;
+    one that `is_left` to the relays is due to them at once.
     """
     if not events:
         if remove:
@@ -72,6 +76,7 @@ async def add(
             "bodies": bodies,
             "traceparents": traceparents,
             "remove": list(remove),
+            "is_left": is_left,
         },
     )
     return _row(row.scalar_one(), types, keys, bodies, traceparents)

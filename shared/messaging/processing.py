@@ -52,7 +52,15 @@ class Deferred:
     error_type: str = "Deferred"
 
 
-Effect = Event | Rejected | Deferred
+@dataclass(frozen=True, slots=True)
+class Busy:
+    """A message that somebody else is at: it comes again in a few seconds, and no attempt is spent."""
+
+    message: Message
+
+
+Apart = Rejected | Deferred | Busy
+Effect = Event | Apart
 
 
 class Handler(Protocol[Piece]):
@@ -135,7 +143,7 @@ class Processor:
                 return await self._leave(parts)
         return None
 
-    async def _through(self, part: Sequence[Arrival], refused: Sequence[Rejected | Deferred]) -> None:
+    async def _through(self, part: Sequence[Arrival], refused: Sequence[Apart]) -> None:
         self.waits_for = None
         await self._settle(part, refused)
         if not self._state.culprits:
@@ -172,9 +180,7 @@ class Processor:
             log.error("message.failed", queue=self._subscription.queue, reason=reason, exc_info=error)
             await self._settlement.retry(arrival.delivery, Failure(reason, failures.fingerprint_of(error), story))
 
-    async def _attempt(
-        self, part: Sequence[Arrival]
-    ) -> tuple[failures.Action, Sequence[Rejected | Deferred], BaseException]:
+    async def _attempt(self, part: Sequence[Arrival]) -> tuple[failures.Action, Sequence[Apart], BaseException]:
         try:
             refused = await self._run(part)
         except Exception as error:  # classified here; what it leads to is the action
@@ -185,7 +191,7 @@ class Processor:
         self._state, action = failures.step(self._state, failures.Through(tells))
         return action, refused, NO_ERROR
 
-    async def _run(self, part: Sequence[Arrival]) -> list[Rejected | Deferred]:
+    async def _run(self, part: Sequence[Arrival]) -> list[Apart]:
         """Save a part piece by piece; give what of it was refused."""
         messages = [arrival for arrival in part if isinstance(arrival, Message)]
         refused = await self._refuse([arrival for arrival in part if isinstance(arrival, Invalid)])
@@ -196,7 +202,7 @@ class Processor:
                     refused += await self._save(piece, traces)
         return refused
 
-    async def _save(self, piece: object, traces: Mapping[str, str]) -> list[Rejected | Deferred]:
+    async def _save(self, piece: object, traces: Mapping[str, str]) -> list[Apart]:
         confirmed = self._dispatch.confirmed
         async with self._database.begin() as tx:
             effects = await self._handler.save(tx, piece)
@@ -206,8 +212,8 @@ class Processor:
         await self._dispatch.send(row)
         return [effect for effect in effects if not isinstance(effect, Event)]
 
-    async def _refuse(self, invalid: Sequence[Invalid]) -> list[Rejected | Deferred]:
-        refused: list[Rejected | Deferred] = []
+    async def _refuse(self, invalid: Sequence[Invalid]) -> list[Apart]:
+        refused: list[Apart] = []
         events: list[Event] = []
         for arrival in invalid:
             reason, tells = self._subscription.refuse(arrival)
@@ -219,17 +225,18 @@ class Processor:
             await self._dispatch.send(row)
         return refused
 
-    async def _settle(self, part: Sequence[Arrival], refused: Sequence[Rejected | Deferred]) -> None:
-        """Acknowledge what went through; bury or defer what was refused, once each, its copy confirmed first."""
+    async def _settle(self, part: Sequence[Arrival], refused: Sequence[Apart]) -> None:
+        """Acknowledge what went through; bury, defer or put off the others, once each, the copy confirmed first."""
         apart = {effect.message.delivery.tag: effect for effect in refused}
         await self._settlement.settle(arrival.delivery for arrival in part if arrival.delivery.tag not in apart)
         for effect in apart.values():
-            failure = Failure(effect.reason, effect.error_type)
             match effect:
-                case Rejected():
-                    await self._settlement.bury(effect.message.delivery, failure)
-                case Deferred():
-                    await self._settlement.retry(effect.message.delivery, failure)
+                case Rejected(message, reason, error_type):
+                    await self._settlement.bury(message.delivery, Failure(reason, error_type))
+                case Deferred(message, reason, error_type):
+                    await self._settlement.retry(message.delivery, Failure(reason, error_type))
+                case Busy(message):
+                    await self._settlement.put_off(message.delivery)
 
     async def _outage(self, dependency: str, error: BaseException) -> bool:
         """Wait in place until a dependency answers again; False if the wait was given up."""

@@ -65,6 +65,12 @@ class Settlement:
         log.info("message.retry", queue=self._queue, rung=rung, error_type=failure.error_type)
         await self._replace(delivery, failure, RETRY_EXCHANGE, f"{rung}.{self._queue}")
 
+    async def put_off(self, delivery: Delivery) -> None:
+        """Send a copy to the ladder's first rung, its attempts as they are; then acknowledge."""
+        log.debug("message.put_off", queue=self._queue)
+        copy = copy_of(delivery, exchange=RETRY_EXCHANGE, routing_key=f"{LADDER[0]}.{self._queue}")
+        await self._publish_then_settle(copy, delivery)
+
     async def give_back(self, deliveries: Iterable[Delivery]) -> None:
         """Put copies at the queue's end, then acknowledge: unlike handing back, it spends no delivery count."""
         for delivery in deliveries:

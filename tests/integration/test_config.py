@@ -98,6 +98,11 @@ async def a_lead_of(database: Database, agent: str, *, route: str = "everyone") 
     )
 
 
+async def test_wakes_are_due_to_the_relays_at_once(database: Database) -> None:
+    await apply(database, FULL)
+    assert await rows(database, "SELECT DISTINCT due_at = created_at FROM outbox") == [(True,)]
+
+
 async def test_apply_sets_everything(database: Database) -> None:
     """Rows with the file's values, codes for agents without one, counters at zero, one version a route, woken once."""
     change = await apply(database, FULL)

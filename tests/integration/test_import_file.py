@@ -131,8 +131,20 @@ async def test_a_broker_that_goes_away_stops_the_import_with_what_was_sent(tmp_p
 
     path = a_file(tmp_path, "id,Name", *(f"{number},Ana" for number in range(2 * CHUNK)))
 
-    with pytest.raises(ImportFileError, match="stopped after 500 leads were sent: the broker does not answer"):
+    with pytest.raises(ImportFileError) as stopped:
         await import_file(path, OPTIONS, publish=publish)
+    assert str(stopped.value) == (
+        "stopped after 500 leads were sent: the broker does not answer, see LEADLINE_AMQP_URL; "
+        "import the file again, what has arrived is not doubled"
+    )
+
+
+async def test_a_broker_that_is_away_from_the_start_is_told_with_its_setting(tmp_path: Path) -> None:
+    async with open_publisher("amqp://guest:guest@127.0.0.1:1/", "leadline-import") as publisher:
+        with pytest.raises(ImportFileError, match=r"^no lead was confirmed: the broker does not answer: ") as stopped:
+            await import_file(a_file(tmp_path, HEADER, OPEN), OPTIONS, publish=publisher.publish)
+    assert str(stopped.value).endswith(", see LEADLINE_AMQP_URL")
+    assert "again" not in str(stopped.value)
 
 
 async def test_each_lead_arrives_at_ingests_queue(tmp_path: Path, amqp_url: str) -> None:

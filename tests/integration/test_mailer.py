@@ -8,7 +8,7 @@ from email.message import EmailMessage
 from typing import Any
 
 import pytest
-from aiosmtpd.smtp import SMTP, AuthResult
+from aiosmtpd.smtp import SMTP, AuthResult, Envelope, Session
 
 from services.notifier.mailer import (
     Accepted,
@@ -147,16 +147,49 @@ async def test_a_drop_after_the_content_may_have_arrived(server: Server, mailer:
 
 
 async def test_a_server_that_says_nothing_is_gone(server: Server) -> None:
-    """After the time for an answer to the dot, and not for ever."""
+    """After the time for an answer, and not for ever."""
 
     async def never(_smtp: SMTP) -> bool:
         await asyncio.sleep(60)
         return False
 
     server.at_data = never
-    mailer = a_mailer(server, data_timeout_s=0.2)
+    mailer = a_mailer(server, timeout_s=0.2)
     with pytest.raises(MailServerGoneError, match="Timeout"):
         await mailer.send(a_mail(), SENDER, ["agnes@example.com"])
+
+
+class Silent(Server):
+    """Takes a mail and never says so."""
+
+    async def handle_DATA(self, smtp: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802 (aiosmtpd's name)
+        await super().handle_DATA(smtp, session, envelope)
+        await asyncio.Event().wait()
+        raise AssertionError
+
+
+async def test_a_server_that_never_answers_the_dot_is_gone() -> None:
+    """After a time of its own, and the mail may have arrived."""
+    async with running(Silent()) as server:
+        mailer = a_mailer(server, data_timeout_s=0.2)
+        with pytest.raises(MailServerGoneError, match="Timeout") as gone:
+            await mailer.send(a_mail(), SENDER, ["agnes@example.com"])
+    assert gone.value.may_have_arrived
+    assert len(server.mails) == 1
+
+
+async def test_a_last_look_keeps_a_mail_that_the_server_waits_for(server: Server, mailer: Mailer) -> None:
+    """Nothing of it arrives, and the next mail goes."""
+
+    async def too_late() -> None:
+        assert server.commands[-1] == "DATA"
+        raise LookupError("it is another's by now")
+
+    with pytest.raises(LookupError):
+        await mailer.send(a_mail(1), SENDER, ["agnes@example.com"], last_look=too_late)
+    await mailer.send(a_mail(2), SENDER, ["agnes@example.com"])
+    [(_, _, content)] = server.mails
+    assert b"Subject: Lead 2" in content
 
 
 async def test_a_closing_server_is_gone(server: Server, mailer: Mailer) -> None:

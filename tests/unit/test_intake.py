@@ -274,11 +274,18 @@ def test_half_a_character_never_reaches_the_database(fields: dict[str, Any]) -> 
     assert "must not have half a character" in rejected.reason
 
 
-def test_the_allowed_names_are_the_first_twenty() -> None:
+def test_the_names_told_as_known_are_the_first_twenty() -> None:
     """Sorted without regard to case; the rest is counted."""
     many = Names.of((key, f"{'B' if key % 2 else 'b'}{key:02}") for key in range(25, 0, -1))
-    assert many.allowed() == ", ".join(f"{'B' if key % 2 else 'b'}{key:02}" for key in range(1, 21)) + " and 5 more"
-    assert Names.of([]).allowed() == "none yet"
+    first = ", ".join(f"{'B' if key % 2 else 'b'}{key:02}" for key in range(1, 21))
+    assert many.known() == f"known are: {first} and 5 more"
+
+
+def test_an_empty_table_is_told_as_such() -> None:
+    nothing = Names.of([])
+    rejected = read_created(created(business_line="Solar"), META, Reference(nothing, nothing, nothing), NOW)
+    assert isinstance(rejected, Rejected)
+    assert "there is no business line 'Solar', none are configured yet; add it" in rejected.reason
 
 
 @pytest.mark.parametrize(("depth", "is_taken"), [(20, True), (21, False)])
