@@ -58,6 +58,7 @@ WAITING_ON_ROUTE = text(f"""
       AND (CAST(:source AS text) IS NULL OR lower(sources.name) = lower(:source))
     ORDER BY assignments.id LIMIT :limit
 """)
+#: In the order of the fields of `Member`.
 MEMBERS = text("""
     SELECT route_members.agent_id, agents.agent_code, agents.agent_name, agents.email, agents.crm_user_id,
            agents.business_line_id, agents.is_active, agents.max_load, route_members.store_code, route_members.weight,
@@ -291,10 +292,10 @@ async def read_members(tx: AsyncConnection, route_id: int, day: date) -> list[Me
 
     Counters are made before any is held, so that those who hold some in order of id never wait for one being made.
     """
-    rows = [dict(row) for row in (await tx.execute(MEMBERS, {"route_id": route_id, "day": day})).mappings()]
-    if uncounted := [row["agent_id"] for row in rows if row["is_uncounted"]]:
+    rows = (await tx.execute(MEMBERS, {"route_id": route_id, "day": day})).all()
+    if uncounted := [row.agent_id for row in rows if row.is_uncounted]:
         await tx.execute(MAKE_COUNTERS, {"agent_ids": uncounted})
-    return [Member(**{name: value for name, value in row.items() if name != "is_uncounted"}) for row in rows]
+    return [Member(*member) for *member, _is_uncounted in rows]
 
 
 async def move_agents(
