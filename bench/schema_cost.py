@@ -50,6 +50,7 @@ from shared.messaging.outbox import OutboxRow
 from shared.messaging.processing import Effect, Processor, Subscription
 from shared.messaging.publisher import Dispatch
 from shared.messaging.settling import Settlement
+from shared.process import spare_the_collector
 
 BENCH_STATE = STATE / "bench"
 APPLICATION = "leadline bench"
@@ -635,6 +636,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", choices=["growth", "empty", "full", "statements", "variations"])
     parser.add_argument("--vary", nargs="*", default=[], help="only variations whose name has one of these words")
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
+    spare_the_collector()
     uvloop.run(run(parser.parse_args()))
 
 

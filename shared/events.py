@@ -7,8 +7,8 @@ Every event of ours carries `event_id`, made once with its outbox row and kept b
 from __future__ import annotations
 
 from datetime import UTC, date, datetime
+from secrets import token_hex
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
-from uuid import uuid4
 
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
@@ -76,7 +76,7 @@ class Event(BaseModel):
     #: A service of ours consumes it: publishing it where no queue takes it is an error.
     is_ours: ClassVar[bool] = True
 
-    event_id: str = Field(default_factory=lambda: uuid4().hex, max_length=128)
+    event_id: str = Field(default_factory=lambda: token_hex(16), max_length=128)
     #: When it happened; of an event of ours, when it was made.
     occurred_at: Maybe[datetime] = Field(default_factory=lambda: datetime.now(UTC))
 

@@ -115,9 +115,11 @@ async def _lock(
     if not lead_ids:
         return [], []
     await lock_assignments(tx, lead_ids)
-    waiting = [lead for lead in await leads_by_id(tx, lead_ids) if lead.is_waiting]
-    leads = [lead for lead in waiting if match(lead, routes) is route]
-    elsewhere = [lead for lead in waiting if match(lead, routes) is not route]
+    leads: list[Lead] = []
+    elsewhere: list[Lead] = []
+    for lead in await leads_by_id(tx, lead_ids):
+        if lead.is_waiting:
+            (leads if match(lead, routes) is route else elsewhere).append(lead)
     if route is not None and not route.retry_pending and not piece.is_personal:
         leads = [lead for lead in leads if lead.route_id != route.id or lead.reason is None]
     return leads, elsewhere

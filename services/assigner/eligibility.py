@@ -54,12 +54,10 @@ def standing(member: Member) -> WhyNot | None:
 
 def mismatch(lead: Lead, member: Member) -> WhyNot | None:
     """Tell why a member may not get this lead whatever its counters say, or None."""
-    if member.store_code not in {None, lead.store_code}:
+    if member.store_code is not None and member.store_code != lead.store_code:
         return WhyNot.OTHER_STORE
-    if (
-        None not in {member.business_line_id, lead.business_line_id}
-        and member.business_line_id != lead.business_line_id
-    ):
+    mine, its = member.business_line_id, lead.business_line_id
+    if mine is not None and its is not None and mine != its:
         return WhyNot.OTHER_BUSINESS_LINE
     return None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, date, datetime, timedelta
+from operator import attrgetter
 from typing import Any
 
 import structlog
@@ -23,6 +24,8 @@ from shared.messaging.processing import Deferred, Effect, Rejected, Subscription
 log = structlog.get_logger(__name__)
 
 LEAD_FIELDS = tuple(field.name for field in fields(Lead))
+PERSON_FIELDS = ("external_id", "customer_name", "mobile_number", "email")
+_values_of = attrgetter(*LEAD_FIELDS)
 
 
 def refuse(invalid: Invalid) -> tuple[str, Sequence[Event]]:
@@ -147,14 +150,15 @@ async def _with_sources(tx: AsyncConnection, known: Known, names: Iterable[str])
 
 def _people(piece: Piece) -> list[dict[str, Any]]:
     """Who may be a new customer; of an update, before its lead is locked, since all lock customers before leads."""
-    fields = ("external_id", "customer_name", "mobile_number", "email")
-    people = [*(lead for _, lead in piece.created.values()), *(event for _, event in piece.updated.values())]
-    return [{name: getattr(person, name) for name in fields} for person in people]
+    people: list[Lead | LeadUpdated] = [lead for _, lead in piece.created.values()]
+    people += [event for _, event in piece.updated.values()]
+    known = [person for person in people if person.external_id is not None]
+    return [{name: getattr(person, name) for name in PERSON_FIELDS} for person in known]
 
 
 def _columns(lead: Lead) -> dict[str, Any]:
     """A lead's fields by name; unlike `asdict`, what is in them is not copied."""
-    return {name: getattr(lead, name) for name in LEAD_FIELDS}
+    return dict(zip(LEAD_FIELDS, _values_of(lead), strict=True))
 
 
 def _row(lead: Mapping[str, Any], known: Known, customers: Mapping[str, int]) -> dict[str, Any]:

@@ -267,7 +267,7 @@ async def hold_keys(tx: AsyncConnection, claims: Sequence[Claim]) -> dict[Natura
 
     Two claims of one key must not come together.
     """
-    won = {(row.kind, row.key) for row in await tx.execute(CLAIM_KEYS, _columns_of(claims))}
+    won = {(kind, key) for kind, key in await tx.execute(CLAIM_KEYS, _columns_of(claims))}
     contested = [claim.key for claim in claims if (claim.key.kind, claim.key.key) not in won]
     if not contested:
         return {}

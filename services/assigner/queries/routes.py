@@ -20,6 +20,7 @@ ROUTES = text("""
 """)
 FREE_ROUTES = text("SELECT id FROM routes WHERE id = ANY(CAST(:ids AS bigint[])) FOR NO KEY UPDATE SKIP LOCKED")
 LOCK_ROUTES = text("SELECT 1 FROM routes WHERE id = ANY(CAST(:ids AS bigint[])) ORDER BY id FOR NO KEY UPDATE")
+#: In the order of the fields of `Member`, as far as they go.
 MEMBERS = text("""
     SELECT route_members.agent_id, agents.agent_code, agents.agent_name, agents.email, agents.crm_user_id,
            agents.business_line_id, agents.is_active, agents.max_load, route_members.store_code, route_members.weight,
@@ -88,10 +89,10 @@ async def read_members(tx: AsyncConnection, route_id: int, day: date) -> list[Me
 
     Counters are made before any is held, so that those who hold some in order of id never wait for one being made.
     """
-    rows = [dict(row) for row in (await tx.execute(MEMBERS, {"route_id": route_id, "day": day})).mappings()]
-    if uncounted := [row["agent_id"] for row in rows if row["is_uncounted"]]:
+    rows = (await tx.execute(MEMBERS, {"route_id": route_id, "day": day})).all()
+    if uncounted := [row.agent_id for row in rows if row.is_uncounted]:
         await tx.execute(MAKE_COUNTERS, {"agent_ids": uncounted})
-    return [Member(**{name: value for name, value in row.items() if name != "is_uncounted"}) for row in rows]
+    return [Member(*member) for *member, _is_uncounted in rows]
 
 
 async def routes_of_agents(tx: AsyncConnection, agent_ids: Sequence[int]) -> list[str]:
