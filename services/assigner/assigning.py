@@ -13,10 +13,10 @@ from services.assigner.eligibility import Unassigned, standing
 from services.assigner.facts import Lead, Member, Route, match
 from services.assigner.giving import Occasion, give, unassigned, waiting_records
 from services.assigner.pieces import Book, RouteBatch
-from services.assigner.assignments import wait
-from services.assigner.leads import leads_by_id, lock_assignments, waiting_leads
-from services.assigner.records import add_decision, add_records
-from services.assigner.routes import lock_routes, now, read_members, read_routes
+from services.assigner.queries.assignments import wait
+from services.assigner.queries.leads import leads_by_id, lock_assignments, waiting_leads
+from services.assigner.queries.records import add_decision, add_records
+from services.assigner.queries.routes import lock_routes, now, read_members, read_routes
 from shared.events import Event
 
 PAGE = 500
@@ -80,7 +80,8 @@ async def _book(tx: AsyncConnection, piece: RouteBatch, route: Route, moment: Mo
         and all(member.max_load is None for member in book.members)
     ):
         return book
-    return Book(route.sequence, moment.day, moment.now, await read_members(tx, route.id, moment.day))
+    members = [member.without_lot_caps() for member in await read_members(tx, route.id, moment.day)]
+    return Book(route.sequence, moment.day, moment.now, members)
 
 
 async def _worth_a_look(

@@ -12,8 +12,8 @@ from services.assigner.changing import change
 from services.assigner.facts import Lead, Route, match
 from services.assigner.handing import give_by_hand
 from services.assigner.pieces import Book, Lifecycle, Piece, Refused, RouteBatch
-from services.assigner.leads import leads_by_key, waiting_leads
-from services.assigner.routes import agent_codes, free_routes, read_routes
+from services.assigner.queries.leads import leads_by_key, waiting_leads
+from services.assigner.queries.routes import agent_codes, free_routes, read_routes
 from shared.db.session import Database
 from shared.events import AssignmentRequested, LeadAccepted, LeadClosed, LeadReopened, LeadTaken
 from shared.messaging.envelope import Message
@@ -172,7 +172,7 @@ def _is_change(message: Message, lead: Lead) -> bool:
 def _by_route(
     leads: Sequence[Lead], routes: Mapping[int, Route], request: AssignmentRequested | None = None
 ) -> list[RouteBatch]:
-    """Leads that wait, each under the route that matches it now; those to be taken from their agents under their own."""
+    """Leads that wait, each under the route that matches it now; those that are held under their own."""
     groups: dict[int | None, list[int]] = defaultdict(list)
     for lead in leads:
         if lead.is_waiting:

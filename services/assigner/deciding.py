@@ -24,7 +24,7 @@ NONE = "none"
 
 @dataclass(frozen=True, slots=True)
 class Assigned:
-    """A lead, the member's row by which its agent gets it as it was before the batch, and its count before this lead."""
+    """A lead, the row by which its agent gets it as it was before the batch, and the agent's count before this lead."""
 
     lead: Lead
     member: Member
@@ -86,7 +86,7 @@ class Group:
 
 
 def decide(route: Route, leads: Sequence[Lead], members: Sequence[Member], moment: Moment) -> Decided:
-    """Decide on pending leads of a route, in the order given; nobody gets any where the route's own settings are wrong."""
+    """Decide on pending leads of a route, in the order given. Nobody gets any where the route's settings are wrong."""
     try:
         policy, params = policies.of(route)
     except PolicyError as error:
@@ -199,6 +199,11 @@ def _sort(
         else:
             assigned.append(Assigned(lead, rows[choice.agent_id], counts[choice.agent_id]))
             counts[choice.agent_id] += 1
+
+
+def _count(route: Route, member: Member) -> int:
+    """What the history calls an agent's count: what it received, over all routes where that decides."""
+    return member.agent_count if route.counts_all_routes else member.assigned_count
 
 
 def _facts(groups: Sequence[Group], members: Sequence[Member], moment: Moment) -> dict[str, Any]:

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from datetime import date
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from services.assigner.facts import Lead, Member
+
+if TYPE_CHECKING:  # policies choose among the eligible: they import this module
+    from services.assigner.policies.params import Params
+
+Kind = tuple[int | None, str | None]
 
 
 class WhyNot(StrEnum):
@@ -17,6 +24,8 @@ class WhyNot(StrEnum):
     OTHER_STORE = "other store"
     FULL = "agent at capacity"
     DAILY_CAP = "daily cap reached"
+    EXISTING_CAP = "cap on existing leads reached"
+    NEW_CAP = "cap on new leads reached"
 
 
 class Unassigned(StrEnum):
@@ -26,6 +35,8 @@ class Unassigned(StrEnum):
     NO_MEMBERS = "route has no members"
     STORE = "store takes no part"
     LOT = "waits for its lot"
+    STAGE = "its stage is past this route's"
+    AGE = "too old for this route"
 
 
 #: Of several reasons the one that will pass by itself says most: the last in this order that any member gives.
@@ -34,9 +45,22 @@ BY_HOPE = (
     WhyNot.OTHER_BUSINESS_LINE,
     WhyNot.DISABLED,
     WhyNot.INACTIVE,
+    WhyNot.EXISTING_CAP,
+    WhyNot.NEW_CAP,
     WhyNot.DAILY_CAP,
     WhyNot.FULL,
 )
+
+
+def barrier(lead: Lead, params: Params, lead_date: date, day: date) -> Unassigned | None:
+    """Tell why a route gives this lead to nobody, whoever is there, or None. `lead_date`: the lead's own."""
+    if not lead.store_takes_part:
+        return Unassigned.STORE
+    if params.stage_below is not None and lead.stage >= params.stage_below:
+        return Unassigned.STAGE
+    if params.max_age_days is not None and (day - lead_date).days > params.max_age_days:
+        return Unassigned.AGE
+    return None
 
 
 def standing(member: Member) -> WhyNot | None:
@@ -62,9 +86,42 @@ def mismatch(lead: Lead, member: Member) -> WhyNot | None:
     return None
 
 
+def lot_cap(lead: Lead, member: Member) -> WhyNot | None:
+    """Tell which of a lot's caps keeps a member from this lead's type, or None; it may get the other type still."""
+    cap, received = _in_lot(lead, member)
+    if cap is None or received < cap:
+        return None
+    return WhyNot.EXISTING_CAP if lead.lead_type == "E" else WhyNot.NEW_CAP
+
+
 def why_not(lead: Lead, member: Member) -> WhyNot | None:
     """Tell why a member may not get this lead now, or None if it may."""
-    return mismatch(lead, member) or standing(member)
+    return mismatch(lead, member) or standing(member) or lot_cap(lead, member)
+
+
+def room(lead: Lead, member: Member, most: int) -> int:
+    """Tell how many leads of this one's kind a member may get now, up to `most`."""
+    if mismatch(lead, member) is not None or not member.is_active or not member.is_enabled:
+        return 0
+    caps = ((member.max_load, member.open_load), (member.max_daily_leads, member.day_count), _in_lot(lead, member))
+    return max(0, min([most, *(cap - received for cap, received in caps if cap is not None)]))
+
+
+def _in_lot(lead: Lead, member: Member) -> tuple[int | None, int]:
+    """The cap on leads of this type in a lot, and what was received of it."""
+    if lead.lead_type == "E":
+        return member.max_existing_per_lot, member.lot_existing
+    return member.max_new_per_lot, member.lot_new
+
+
+def kinds(members: Iterable[Member]) -> Callable[[Lead], Kind]:
+    """Give what tells leads of one store apart: who may get one of a kind may get every one of it, if it has room.
+
+    The kind is the business line and, only where a member has a cap on either, the lead's type.
+    """
+    if any(m.max_existing_per_lot is not None or m.max_new_per_lot is not None for m in members):
+        return lambda lead: (lead.business_line_id, lead.lead_type)
+    return lambda lead: (lead.business_line_id, None)
 
 
 def reason(lead: Lead, members: Iterable[Member]) -> str:

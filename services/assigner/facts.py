@@ -168,6 +168,17 @@ class Route:
         )
 
     @property
-    def match(lead: Lead, routes: Mapping[int, Route]) -> Route | None:
+    def counts_all_routes(self) -> bool:
+        """Whether the count that decides is over all routes, as the auto-assign seed has it, or this route's own."""
+        return self.policy == "fair" and self.params.get("count") == "agent"
+
+    @property
+    def rank(self) -> tuple[int, int, int]:
+        """The smaller, the better: most match fields set, then priority, then id."""
+        fields = (self.source_id, self.store_code, self.business_line_id)
+        return sum(value is None for value in fields), self.priority, self.id
+
+
+def match(lead: Lead, routes: Mapping[int, Route]) -> Route | None:
     """Give the route of a lead: the best that matches, also when nobody on it is eligible."""
     return min((route for route in routes.values() if route.matches(lead)), key=lambda route: route.rank, default=None)

@@ -1,4 +1,4 @@
-"""Gives leads of a route away: decides, holds the agents' counters, writes, records and tells. Under the route's lock."""
+"""Gives leads of a route away, under its lock: decides, holds the agents' counters, writes, records and tells."""
 
 from __future__ import annotations
 
@@ -37,9 +37,7 @@ class Taken:
         """Give the members with these places free."""
         places = self.places
         return [
-            replace(member, open_load=member.open_load - places[member.agent_id])
-            if places[member.agent_id]
-            else member
+            replace(member, open_load=member.open_load - places[member.agent_id]) if places[member.agent_id] else member
             for member in members
         ]
 
@@ -125,7 +123,8 @@ async def _decide_and_hold(
 
 
 def _still_holds(route: Route, decided: Decided, counters: Mapping[int, Counters]) -> bool:
-    received, first = decided.received, {}
+    received = decided.received
+    first: dict[int, Member] = {}
     for each in decided.assigned:
         first.setdefault(each.member.agent_id, each.member)
     counts_decide = route.counts_all_routes and decided.algorithm != MANUAL
@@ -181,7 +180,9 @@ async def _record(
     Gives the revisions by lead: those of the latter, which come last.
     """
     received = decided.received
-    loads = {agent_id: now.open_load - received[agent_id] + taken.places[agent_id] for agent_id, now in counters.items()}
+    loads = {
+        agent_id: now.open_load - received[agent_id] + taken.places[agent_id] for agent_id, now in counters.items()
+    }
     method = _method(route, decided)
     records = [_moved(loads, -1, Record(lead, Status.PENDING, taken.method, lead.agent_id)) for lead in taken.were]
     records += [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -12,7 +11,7 @@ from services.assigner.assigning import assign
 from services.assigner.deciding import Moment, decide_by_hand, today
 from services.assigner.eligibility import for_store, why_not
 from services.assigner.facts import Lead, Member, Route, match
-from services.assigner.giving import Occasion, Taken, give, take_away
+from services.assigner.giving import Occasion, give, take_away
 from services.assigner.pieces import RouteBatch
 from services.assigner.queries.leads import leads_by_id, lock_assignments
 from services.assigner.queries.routes import lock_routes, now, read_agent, read_members, read_routes

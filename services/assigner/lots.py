@@ -34,6 +34,8 @@ from shared.messaging.envelope import Message
 from shared.messaging.processing import Effect, Rejected, Subscription
 
 SUBSCRIPTION = Subscription(queue="assigner.lots", events=(LotRequested,), batch_size=1)
+#: A lot of tens of thousands of leads is one transaction.
+DEADLINE_S = 90.0
 TAKEN_BACK = "taken back by a new lot"
 
 log = structlog.get_logger(__name__)
@@ -122,14 +124,10 @@ async def _collect(tx: AsyncConnection, route_id: int, taken: Taken) -> list[Lea
 
 def _as_taken(lead: Lead, taken: Lead) -> Lead:
     """Give the lead with who had it last, and on which sheet."""
-    return replace(
-        lead, previous_agent_code=taken.previous_agent_code, previous_sheet_key=taken.previous_sheet_key
-    )
+    return replace(lead, previous_agent_code=taken.previous_agent_code, previous_sheet_key=taken.previous_sheet_key)
 
 
-async def _finish(
-    tx: AsyncConnection, route: Route, request: LotRequested, lot_id: int, given: Given
-) -> Event:
+async def _finish(tx: AsyncConnection, route: Route, request: LotRequested, lot_id: int, given: Given) -> Event:
     """Write what the lot did, and tell it."""
     assigned = len(given.decided.assigned)
     unassigned = Counter(each.reason for each in given.decided.waiting)

@@ -21,9 +21,7 @@ CONNECT_TIMEOUT_S = 5
 DEADLINE_S = 12
 #: The server's own limits, all below the deadline, so that it usually speaks first and says what it was.
 SERVER_SETTINGS = {
-    "statement_timeout": "8s",
     "lock_timeout": "4s",
-    "idle_in_transaction_session_timeout": "10s",
     "tcp_user_timeout": "10s",
     "tcp_keepalives_idle": "10s",
     "tcp_keepalives_interval": "5s",
@@ -35,12 +33,13 @@ SERVER_SETTINGS = {
 class Database:
     """Transactions and reads over one pool."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, deadline_s: float = DEADLINE_S) -> None:
         self._engine = engine
+        self._deadline_s = deadline_s
         self._autocommit = engine.execution_options(isolation_level="AUTOCOMMIT")
 
     @asynccontextmanager
-    async def begin(self, *, deadline_s: float = DEADLINE_S) -> AsyncIterator[AsyncConnection]:
+    async def begin(self, *, deadline_s: float | None = None) -> AsyncIterator[AsyncConnection]:
         """Open one READ COMMITTED transaction, committed when the block ends well, else rolled back.
 
         Raises:
@@ -48,13 +47,13 @@ class Database:
             sqlalchemy.exc.DBAPIError: of any statement, or after `deadline_s` as a lost connection. An error on the way
                 out leaves open whether the commit took place: run the block again, it must be idempotent.
         """
-        async with _bounded(self._engine, deadline_s) as connection, connection.begin():
+        async with _bounded(self._engine, deadline_s or self._deadline_s) as connection, connection.begin():
             yield connection
 
     @asynccontextmanager
-    async def reading(self, *, deadline_s: float = DEADLINE_S) -> AsyncIterator[AsyncConnection]:
+    async def reading(self, *, deadline_s: float | None = None) -> AsyncIterator[AsyncConnection]:
         """Open a connection in autocommit: no transaction is open between its statements. Raises as `begin` does."""
-        async with _bounded(self._autocommit, deadline_s) as connection:
+        async with _bounded(self._autocommit, deadline_s or self._deadline_s) as connection:
             yield connection
 
     async def probe(self) -> None:
@@ -64,8 +63,13 @@ class Database:
 
 
 @asynccontextmanager
-async def open_database(url: str, *, application_name: str = "leadline", pool_size: int = 4) -> AsyncIterator[Database]:
-    """Give a pool on `url` (postgresql+asyncpg://…). Connects on first use."""
+async def open_database(
+    url: str, *, application_name: str = "leadline", pool_size: int = 4, deadline_s: float = DEADLINE_S
+) -> AsyncIterator[Database]:
+    """Give a pool on `url` (postgresql+asyncpg://…). Connects on first use.
+
+    A longer deadline is for what is larger than any batch of messages; nobody waits longer for a lock.
+    """
     engine = create_async_engine(
         url,
         pool_size=pool_size,
@@ -73,11 +77,16 @@ async def open_database(url: str, *, application_name: str = "leadline", pool_si
         pool_timeout=DEADLINE_S,
         connect_args={
             "timeout": CONNECT_TIMEOUT_S,
-            "server_settings": {**SERVER_SETTINGS, "application_name": application_name},
+            "server_settings": {
+                **SERVER_SETTINGS,
+                "statement_timeout": f"{deadline_s * 2 / 3:.0f}s",
+                "idle_in_transaction_session_timeout": f"{deadline_s * 5 / 6:.0f}s",
+                "application_name": application_name,
+            },
         },
     )
     try:
-        yield Database(engine)
+        yield Database(engine, deadline_s)
     finally:
         await engine.dispose()
 

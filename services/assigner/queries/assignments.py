@@ -17,13 +17,15 @@ from services.assigner.queries.records import Record
 ASSIGN = text("""
     UPDATE assignments
     SET assignment_status_id = 2, route_id = :route_id, agent_id = new.agent_id, decision_id = :decision_id,
-        lot_id = :lot_id, reason = NULL, retry_at = NULL, assigned_at = :now, sheet_key = new.sheet_key, page_group_code = new.page_group_code,
+        lot_id = :lot_id, reason = NULL, retry_at = NULL, assigned_at = :now, sheet_key = new.sheet_key,
+        page_group_code = new.page_group_code,
         rowid = new.rowid, lead_assignment_code = new.code, store_code = new.store_code, store_name = new.store_name,
         lead_date = new.lead_date, lead_type = new.lead_type, mobile_number = new.mobile_number, cx_name = new.cx_name,
         address = new.address, lead_source = new.lead_source
     FROM unnest(CAST(:ids AS bigint[]), CAST(:agent_ids AS bigint[]), CAST(:sheet_keys AS text[]),
                 CAST(:codes AS text[]), CAST(:page_group_codes AS text[]), CAST(:rowids AS bigint[]),
-                CAST(:store_codes AS text[]), CAST(:store_names AS text[]), CAST(:lead_dates AS date[]), CAST(:lead_types AS text[]),
+                CAST(:store_codes AS text[]), CAST(:store_names AS text[]), CAST(:lead_dates AS date[]),
+                CAST(:lead_types AS text[]),
                 CAST(:mobile_numbers AS text[]), CAST(:cx_names AS text[]), CAST(:addresses AS text[]),
                 CAST(:lead_sources AS text[]))
          AS new (id, agent_id, sheet_key, code, page_group_code, rowid, store_code, store_name, lead_date, lead_type,

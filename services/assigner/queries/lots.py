@@ -33,7 +33,7 @@ FINISH = text("""
 
 
 async def add_lot(tx: AsyncConnection, route_id: int, request: LotRequested, day: date) -> int | None:
-    """Begin a lot; None if it has been before, or another was asked for by hand within a minute. The route is locked."""
+    """Begin a lot; None if it has been before, or one was asked for by hand within a minute. The route is locked."""
     values = {
         "route_id": route_id,
         "lot_key": request.lot_key,
