@@ -17,6 +17,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.assigner.deciding import Assigned, Decided, Waiting
 from services.assigner.facts import Lead, Member, Route, Status
 
+#: Planning these statements anew for each batch costs more than it finds: they all go by keys.
+SERVER_SETTINGS = {"plan_cache_mode": "force_generic_plan"}
+
 #: Not the start of the transaction: under a route's lock, times and days must not go back.
 NOW = text("SELECT clock_timestamp()")
 ROUTES = text("""

@@ -7,7 +7,7 @@ transaction that outlives its deadline has its socket cut instead; the driver th
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 from sqlalchemy import text
@@ -64,8 +64,14 @@ class Database:
 
 
 @asynccontextmanager
-async def open_database(url: str, *, application_name: str = "leadline", pool_size: int = 4) -> AsyncIterator[Database]:
-    """Give a pool on `url` (postgresql+asyncpg://…). Connects on first use."""
+async def open_database(
+    url: str,
+    *,
+    application_name: str = "leadline",
+    pool_size: int = 4,
+    server_settings: Mapping[str, str] | None = None,
+) -> AsyncIterator[Database]:
+    """Give a pool on `url` (postgresql+asyncpg://…). Connects on first use. `server_settings` come on top of ours."""
     engine = create_async_engine(
         url,
         pool_size=pool_size,
@@ -73,7 +79,7 @@ async def open_database(url: str, *, application_name: str = "leadline", pool_si
         pool_timeout=DEADLINE_S,
         connect_args={
             "timeout": CONNECT_TIMEOUT_S,
-            "server_settings": {**SERVER_SETTINGS, "application_name": application_name},
+            "server_settings": {**SERVER_SETTINGS, **(server_settings or {}), "application_name": application_name},
         },
     )
     try:
