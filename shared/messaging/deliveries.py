@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
 
 from shared.messaging.envelope import Invalid, Message
 
@@ -43,20 +44,36 @@ class Deliveries:
                 batch.append(arrival)
         later.extend(self._waiting)
         self._waiting = later
-        if not self._waiting:
-            self.arrived.clear()
+        self._tell()
         return batch
+
+    def take_newest(self) -> Arrival | None:
+        """Give the newest message that was never delivered before, of those that are first of their key, if any."""
+        first: dict[str, Arrival] = {}
+        for arrival in self._waiting:
+            first.setdefault(arrival.key, arrival)
+        for arrival in reversed(first.values()):
+            if isinstance(arrival, Message) and arrival.delivery.delivery_count == 0:
+                self._waiting.remove(arrival)
+                self._tell()
+                return arrival
+        return None
 
     def take_all(self) -> tuple[list[Arrival], list[Arrival]]:
         """Empty it: what came for the first time, and what had been delivered before."""
         clean = [arrival for arrival in self._waiting if arrival.delivery.delivery_count == 0]
         returned = [arrival for arrival in self._waiting if arrival.delivery.delivery_count > 0]
         self._waiting.clear()
-        self.arrived.clear()
+        self._tell()
         return clean, returned
 
-    def put_back(self, arrivals: list[Arrival]) -> None:
+    def put_back(self, arrivals: Sequence[Arrival]) -> None:
         """Give arrivals back to the front, in their order."""
         self._waiting.extendleft(reversed(arrivals))
+        self._tell()
+
+    def _tell(self) -> None:
         if self._waiting:
             self.arrived.set()
+        else:
+            self.arrived.clear()
