@@ -71,6 +71,7 @@ async def open_database(url: str, *, application_name: str = "leadline", pool_si
         pool_size=pool_size,
         max_overflow=pool_size,
         pool_timeout=DEADLINE_S,
+        hide_parameters=True,  # an error's text may be shown: no rows in it
         connect_args={
             "timeout": CONNECT_TIMEOUT_S,
             "server_settings": {**SERVER_SETTINGS, "application_name": application_name},
