@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 from shared.messaging.envelope import Invalid, Message
 
@@ -47,13 +47,13 @@ class Deliveries:
         self._tell()
         return batch
 
-    def take_newest(self) -> Arrival | None:
-        """Give the newest message that was never delivered before, of those that are first of their key, if any."""
+    def take_newest(self, *, besides: Container[str] = ()) -> Arrival | None:
+        """Give the newest message that never came before and is first of its key, if any; of no key in `besides`."""
         first: dict[str, Arrival] = {}
         for arrival in self._waiting:
             first.setdefault(arrival.key, arrival)
-        for arrival in reversed(first.values()):
-            if isinstance(arrival, Message) and arrival.delivery.delivery_count == 0:
+        for key, arrival in reversed(first.items()):
+            if isinstance(arrival, Message) and arrival.delivery.delivery_count == 0 and key not in besides:
                 self._waiting.remove(arrival)
                 self._tell()
                 return arrival

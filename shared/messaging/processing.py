@@ -150,7 +150,8 @@ class Processor:
             case failures.Close():
                 log.info("breaker.closed", queue=self._subscription.queue, held=len(self._held))
                 self._waiting.over()
-                self._deliveries.put_back([arrival for arrival, _ in self._held])
+                held = (arrival for arrival, _ in self._held)
+                self._deliveries.put_back(sorted(held, key=lambda arrival: arrival.delivery.tag))
                 self._held.clear()
             case failures.Settle() if self._state.is_broken:
                 parts += self._next_try()
@@ -193,7 +194,8 @@ class Processor:
 
     def _next_try(self) -> list[Sequence[Arrival]]:
         """Choose what an open breaker tries next: the newest arrival, or what has been held longest."""
-        if (newest := self._deliveries.take_newest()) is not None:
+        held = {arrival.key for arrival, _ in self._held}
+        if (newest := self._deliveries.take_newest(besides=held)) is not None:
             return [[newest]]
         return [[self._held.popleft()[0]]] if self._held else []
 

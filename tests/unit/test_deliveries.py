@@ -90,8 +90,8 @@ def test_the_newest_is_fresh_and_overtakes_none_of_its_key() -> None:
         an_arrival(1, "a"), an_arrival(2, "b"), an_arrival(3, "a"), an_arrival(4, "c", returned=1), an_arrival(5)
     )
 
+    assert deliveries.take_newest(besides={"a", "b"}) is None
     taken = [deliveries.take_newest() for _ in range(3)]
-
     assert tags([arrival for arrival in taken if arrival]) == [2, 1, 3]
     assert deliveries.take_newest() is None
     assert tags(deliveries.take(9)) == [4, 5]
