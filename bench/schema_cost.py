@@ -45,6 +45,7 @@ from services.ingest.consumer import StoreLeads
 from services.ingest.reference import ReferenceReader
 from services.simulator.leads import LeadMaker
 from shared.db.session import Database, open_database
+from shared.messaging.deliveries import Deliveries
 from shared.messaging.envelope import Delivery, Message, Outgoing, read
 from shared.messaging.outbox import OutboxRow
 from shared.messaging.processing import Effect, Processor, Subscription
@@ -348,7 +349,7 @@ class Service:
         self._types = [event.type for event in subscription.events]
         self.handler = Timed(handler)
         self._processor = Processor(name, database, self.handler, subscription, cast("Dispatch", self.dispatch), {})
-        self._processor.begin(cast("Settlement", Acknowledged()))
+        self._processor.begin(cast("Settlement", Acknowledged()), Deliveries())
 
     def read(self, messages: Iterable[Outgoing]) -> list[Message]:
         return [

@@ -80,6 +80,7 @@ async def open_database(
         pool_size=pool_size,
         max_overflow=pool_size,
         pool_timeout=DEADLINE_S,
+        hide_parameters=True,  # an error's text may be shown: no rows in it
         connect_args={
             "timeout": CONNECT_TIMEOUT_S,
             "server_settings": {
