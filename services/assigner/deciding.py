@@ -10,8 +10,10 @@ from typing import Any
 
 from services.assigner import policies
 from services.assigner.eligibility import Unassigned, WhyNot, for_store, reason
-from services.assigner.facts import Lead, Member, Route, place
+from services.assigner.facts import Lead, Member, Route
 from services.assigner.policies.choices import Answer
+from services.assigner.policies.fair import FairParams, place
+from services.assigner.policies.params import Params, read_params
 
 #: What `auto_assign_history` calls a policy's assignments (auto-assign seed).
 METHODS = {"fair": "fair_distribution"}
@@ -63,8 +65,14 @@ class Decided:
 
 
 def decide(route: Route, leads: Sequence[Lead], members: Sequence[Member], now: datetime) -> Decided:
-    """Decide on pending leads of a route, in the order given. KeyError if the route's policy is unknown."""
-    algorithm, policy = policies.policy(route.policy)
+    """Decide on pending leads of a route, in the order given. KeyError if the route's policy is unknown.
+
+    ParamsError if the policy does not allow the route's parameters.
+    """
+    policy = policies.POLICIES[route.policy]
+    params = read_params(policy.params, route.params)
+    if route.mode == "stream":
+        members = [member.without_lot_caps() for member in members]
     assigned: list[Assigned] = []
     waiting = [Waiting(lead, Unassigned.STORE) for lead in leads if not lead.store_takes_part]
     open_leads = [lead for lead in leads if lead.store_takes_part]
@@ -74,10 +82,10 @@ def decide(route: Route, leads: Sequence[Lead], members: Sequence[Member], now: 
     answers: list[dict[str, Any]] = []
     for group in _by_store(open_leads, members):
         candidates = for_store(members, group[0].store_code)
-        answer = policy(group, candidates, route.params)
-        answers.append(_facts(group, candidates, answer, route.params))
+        answer = policy.choose(group, candidates, params)
+        answers.append(_facts(group, candidates, answer, params))
         members = _sort(route, group, members, answer, now, assigned, waiting)
-    return Decided(algorithm, assigned, waiting, {"now": now.isoformat(), "answers": answers}, members)
+    return Decided(policy.algorithm, assigned, waiting, {"now": now.isoformat(), "answers": answers}, members)
 
 
 def _by_store(leads: Sequence[Lead], members: Sequence[Member]) -> list[list[Lead]]:
@@ -101,9 +109,11 @@ def _sort(
 ) -> Sequence[Member]:
     """Sort choices into assigned and waiting; give the members with their counters after."""
     rows = {member.agent_id: member for member in for_store(members, leads[0].store_code)}
-    received = Counter(choice.agent_id for choice in answer.choices)
+    received: dict[int | None, list[Lead]] = defaultdict(list)
+    for lead, choice in zip(leads, answer.choices, strict=True):
+        received[choice.agent_id].append(lead)
     counts = dict(answer.read)
-    after = [member.after(received[member.agent_id]) for member in members]
+    after = [member.after(received.get(member.agent_id, ())) for member in members]
     reasons: dict[tuple[str | None, int | None], str] = {}
     for lead, choice in zip(leads, answer.choices, strict=True):
         if choice.agent_id is None:
@@ -117,16 +127,12 @@ def _sort(
     return after
 
 
-def _facts(
-    leads: Sequence[Lead], members: Sequence[Member], answer: Answer, params: Mapping[str, Any]
-) -> dict[str, Any]:
+def _facts(leads: Sequence[Lead], members: Sequence[Member], answer: Answer, params: Params) -> dict[str, Any]:
     """What was read that a route's version does not hold: enough to decide again, and no more.
 
     The leads in their order; counts of the chosen, and boundaries that say why all others lost; load and day's count of
     limited members, unless they stand behind every boundary.
     """
-    boundaries = list(answer.boundary.values())
-    last = max((place for place in boundaries if place is not None), default=None)
     return {
         "leads": [[lead.id, lead.store_code, lead.business_line_id] for lead in leads],
         "read": answer.read,
@@ -134,9 +140,16 @@ def _facts(
         "limited": {
             member.agent_id: [member.open_load, member.day_count]
             for member in members
-            if member.is_limited and (last is None or None in boundaries or place(member, params) < last)
+            if member.is_limited and _may_matter(member, answer, params)
         },
     }
+
+
+def _may_matter(member: Member, answer: Answer, params: Params) -> bool:
+    """Whether a member's limits may have decided: only `fair` has boundaries that nobody behind them can cross."""
+    if not isinstance(params, FairParams):
+        return True
+    return any(at is None or place(member, params) < at for at in answer.boundary.values())
 
 
 def today(route: Route, now: datetime) -> date:

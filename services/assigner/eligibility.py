@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
 
 from services.assigner.facts import Lead, Member
+
+Kind = tuple[int | None, str | None]
 
 
 class WhyNot(StrEnum):
@@ -17,6 +19,8 @@ class WhyNot(StrEnum):
     OTHER_STORE = "other store"
     FULL = "agent at capacity"
     DAILY_CAP = "daily cap reached"
+    EXISTING_CAP = "cap on existing leads reached"
+    NEW_CAP = "cap on new leads reached"
 
 
 class Unassigned(StrEnum):
@@ -34,6 +38,8 @@ BY_HOPE = (
     WhyNot.OTHER_BUSINESS_LINE,
     WhyNot.DISABLED,
     WhyNot.INACTIVE,
+    WhyNot.EXISTING_CAP,
+    WhyNot.NEW_CAP,
     WhyNot.DAILY_CAP,
     WhyNot.FULL,
 )
@@ -54,19 +60,49 @@ def standing(member: Member) -> WhyNot | None:
 
 def mismatch(lead: Lead, member: Member) -> WhyNot | None:
     """Tell why a member may not get this lead whatever its counters say, or None."""
-    if member.store_code not in {None, lead.store_code}:
+    if member.store_code is not None and member.store_code != lead.store_code:
         return WhyNot.OTHER_STORE
-    if (
-        None not in {member.business_line_id, lead.business_line_id}
-        and member.business_line_id != lead.business_line_id
-    ):
-        return WhyNot.OTHER_BUSINESS_LINE
-    return None
+    if member.business_line_id is None or lead.business_line_id is None:
+        return None
+    return WhyNot.OTHER_BUSINESS_LINE if member.business_line_id != lead.business_line_id else None
+
+
+def lot_cap(lead: Lead, member: Member) -> WhyNot | None:
+    """Tell which of a lot's caps keeps a member from this lead's type, or None; it may get the other type still."""
+    cap, received = _in_lot(lead, member)
+    if cap is None or received < cap:
+        return None
+    return WhyNot.EXISTING_CAP if lead.lead_type == "E" else WhyNot.NEW_CAP
 
 
 def why_not(lead: Lead, member: Member) -> WhyNot | None:
     """Tell why a member may not get this lead now, or None if it may."""
-    return mismatch(lead, member) or standing(member)
+    return mismatch(lead, member) or standing(member) or lot_cap(lead, member)
+
+
+def room(lead: Lead, member: Member, most: int) -> int:
+    """Tell how many leads of this one's kind a member may get now, up to `most`."""
+    if mismatch(lead, member) is not None or not member.is_active or not member.is_enabled:
+        return 0
+    caps = ((member.max_load, member.open_load), (member.max_daily_leads, member.day_count), _in_lot(lead, member))
+    return max(0, min([most, *(cap - received for cap, received in caps if cap is not None)]))
+
+
+def _in_lot(lead: Lead, member: Member) -> tuple[int | None, int]:
+    """The cap on leads of this type in a lot, and what was received of it."""
+    if lead.lead_type == "E":
+        return member.max_existing_per_lot, member.lot_existing
+    return member.max_new_per_lot, member.lot_new
+
+
+def kinds(members: Iterable[Member]) -> Callable[[Lead], Kind]:
+    """Give what tells leads of one store apart: who may get one of a kind may get every one of it, if it has room.
+
+    The kind is the business line and, only where a member has a cap on either, the lead's type.
+    """
+    if any(m.max_existing_per_lot is not None or m.max_new_per_lot is not None for m in members):
+        return lambda lead: (lead.business_line_id, lead.lead_type)
+    return lambda lead: (lead.business_line_id, None)
 
 
 def reason(lead: Lead, members: Iterable[Member]) -> str:

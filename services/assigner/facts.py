@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from enum import IntEnum
@@ -53,6 +53,7 @@ class Lead:
     run_date: date | None
     is_order_placed: bool
     is_duplicate: bool
+    stage: int = 1
 
     @property
     def is_waiting(self) -> bool:
@@ -94,22 +95,45 @@ class Member:
     #: Received over all routes, and open now over all routes.
     agent_count: int = 0
     open_load: int = 0
+    #: What counts besides as received: given to who joins later, so that it is not flooded.
+    start_count: int = 0
+    #: Received in this lot: existing customers' leads, and new ones'.
+    lot_existing: int = 0
+    lot_new: int = 0
 
     @property
     def is_limited(self) -> bool:
         return self.max_load is not None or self.max_daily_leads is not None
 
-    def after(self, leads: int) -> Member:
+    @property
+    def route_count(self) -> int:
+        """What decides where this route's own leads count."""
+        return self.assigned_count + self.start_count
+
+    @property
+    def lot_count(self) -> int:
+        return self.lot_existing + self.lot_new
+
+    def after(self, leads: Collection[Lead]) -> Member:
         """Give the member as it is after receiving some leads."""
         if not leads:
             return self
+        existing = sum(lead.lead_type == "E" for lead in leads)
         return replace(
             self,
-            assigned_count=self.assigned_count + leads,
-            day_count=self.day_count + leads,
-            agent_count=self.agent_count + leads,
-            open_load=self.open_load + leads,
+            assigned_count=self.assigned_count + len(leads),
+            day_count=self.day_count + len(leads),
+            agent_count=self.agent_count + len(leads),
+            open_load=self.open_load + len(leads),
+            lot_existing=self.lot_existing + existing,
+            lot_new=self.lot_new + len(leads) - existing,
         )
+
+    def without_lot_caps(self) -> Member:
+        """Give the member as it counts where there are no lots."""
+        if self.max_existing_per_lot is None and self.max_new_per_lot is None:
+            return self
+        return replace(self, max_existing_per_lot=None, max_new_per_lot=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,11 +175,6 @@ class Route:
 def counts_all_routes(params: Mapping[str, Any]) -> bool:
     """Whether the count that decides is over all routes, as the auto-assign seed has it, or this route's own."""
     return bool(params.get("count", "route") == "agent")
-
-
-def place(member: Member, params: Mapping[str, Any]) -> tuple[int, int]:
-    """Where a member stands in line: who has received less comes first, then the smaller id."""
-    return member.agent_count if counts_all_routes(params) else member.assigned_count, member.agent_id
 
 
 def match(lead: Lead, routes: Mapping[int, Route]) -> Route | None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+
+from services.assigner.facts import Member
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,11 +19,17 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A choice for every lead, in their order; the counters that decided; and what proves that all others lost."""
+    """A choice for every lead, in the order they were given; the counters that decided; the best who got nothing."""
 
     choices: Sequence[Choice]
     #: Per agent chosen: the counter before.
     read: Mapping[int, int] = field(default_factory=dict)
-    #: Per business line of the leads: the best eligible that was not chosen, as (count, agent id). All who got a lead
-    #: of that line stood before it, every other eligible member stands behind it. None: nobody eligible was left.
+    #: Per business line of the leads, where counts decide: the best eligible that was not chosen, as (count, agent id).
+    #: None: nobody eligible was left. Under `fair` it proves that all others lost: all who got a lead of that line
+    #: stood before it, every other eligible member stands behind it.
     boundary: Mapping[int | None, tuple[int, int] | None] = field(default_factory=dict)
+
+
+def route_counts(before: Iterable[Member]) -> dict[int, int]:
+    """Give what to answer as `read` for chosen members, as they were before, where the route's own leads count."""
+    return {member.agent_id: member.route_count for member in before}

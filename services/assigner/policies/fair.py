@@ -2,65 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from heapq import heapify, heappop, heapreplace
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
 
-from services.assigner.eligibility import mismatch, standing
-from services.assigner.facts import Lead, Member, place
+from services.assigner.facts import Lead, Member
 from services.assigner.policies.choices import Answer, Choice
+from services.assigner.policies.lines import Lines, Place
+from services.assigner.policies.params import Params
 
 ALGORITHM = "fair/1"
 
 
-def fair(leads: Sequence[Lead], members: Sequence[Member], params: Mapping[str, Any]) -> Answer:
-    """Give each lead to the eligible member with the lowest count; ties go to the smaller agent id.
+@dataclass(frozen=True, slots=True)
+class FairParams(Params):
+    """`count`: `route` counts what was received on this route, `agent` what was received over all, as the seed does."""
 
-    Leads of one store, members one row an agent. `params["count"]`: `route` counts what was received on this route
-    (default), `agent` what was received over all, as the seed does. Members that are eligible for the same leads end at
-    most one apart, or as far as they began.
+    count: Literal["route", "agent"] = "route"
+
+
+def fair(leads: Sequence[Lead], members: Sequence[Member], params: FairParams) -> Answer:
+    """Give each lead, in their order, to the eligible member with the lowest count; ties go to the smaller agent id.
+
+    Members that are eligible for the same leads end at most one apart, or as far as they began.
     """
-    round_ = _Round(members, params)
-    choices = [Choice(lead.id, round_.give(lead)) for lead in leads]
-    return Answer(choices, round_.before, round_.boundary())
+    lines = Lines(members, partial(place, params=params))
+    choices = [Choice(lead.id, lines.give(lead)) for lead in leads]
+    read = {agent_id: place(member, params)[0] for agent_id, member in lines.before.items()}
+    return Answer(choices, read, lines.boundary())
 
 
-class _Round:
-    """Members in line for each business line; who has received moves back in every line when it comes to the front."""
-
-    def __init__(self, members: Sequence[Member], params: Mapping[str, Any]) -> None:
-        self._members = {member.agent_id: member for member in members if standing(member) is None}
-        self._params = params
-        self._lines: dict[int | None, list[tuple[int, int]]] = {}
-        self.before: dict[int, int] = {}
-
-    def give(self, lead: Lead) -> int | None:
-        line = self._lines.get(lead.business_line_id)
-        if line is None:
-            line = [place(member, self._params) for member in self._members.values() if mismatch(lead, member) is None]
-            heapify(line)
-            self._lines[lead.business_line_id] = line
-        if (front := self._front(line)) is None:
-            return None
-        count, agent_id = front
-        self.before.setdefault(agent_id, count)
-        self._members[agent_id] = self._members[agent_id].after(1)
-        return agent_id
-
-    def boundary(self) -> dict[int | None, tuple[int, int] | None]:
-        return {
-            business_line_id: min((each for each in line if each[1] not in self.before), default=None)
-            for business_line_id, line in self._lines.items()
-        }
-
-    def _front(self, line: list[tuple[int, int]]) -> tuple[int, int] | None:
-        """The first in line as it stands now: a place in the line may be one from before its member received."""
-        while line:
-            member = self._members[line[0][1]]
-            if standing(member) is not None:
-                heappop(line)
-            elif line[0] != (now := place(member, self._params)):
-                heapreplace(line, now)
-            else:
-                return line[0]
-        return None
+def place(member: Member, params: FairParams) -> Place:
+    """Where a member stands in line: who has received less comes first, then the smaller id."""
+    count = member.agent_count if params.count == "agent" else member.assigned_count
+    return count + member.start_count, member.agent_id

@@ -1,0 +1,64 @@
+"""Members in line for leads: for policies where an order of the members alone decides."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from heapq import heapify, heappop, heapreplace
+
+from services.assigner.eligibility import Kind, kinds, mismatch, standing, why_not
+from services.assigner.facts import Lead, Member
+
+#: Where a member stands: the smallest is the first in line. The second is the agent's id, so that no two are equal.
+Place = tuple[int, int]
+
+
+class Lines:
+    """One line for each kind of lead; who has received moves back in every line when it comes to the front.
+
+    Holds as long as receiving never moves a member forward and never makes it eligible.
+    """
+
+    def __init__(self, members: Sequence[Member], place: Callable[[Member], Place]) -> None:
+        self._members = {member.agent_id: member for member in members if standing(member) is None}
+        self._place = place
+        self._kind = kinds(members)
+        self._lines: dict[Kind, list[Place]] = {}
+        #: Who has received, as it was before.
+        self.before: dict[int, Member] = {}
+
+    def give(self, lead: Lead) -> int | None:
+        """Give the lead to the first in line who may get it, or to nobody."""
+        front = self._front(self._line(lead), lead)
+        if front is None:
+            return None
+        self.before.setdefault(front.agent_id, front)
+        self._members[front.agent_id] = front.after([lead])
+        return front.agent_id
+
+    def boundary(self) -> Mapping[int | None, Place | None]:
+        """Per business line of the leads given so far: the first in line of those who have received nothing."""
+        found: dict[int | None, Place | None] = {}
+        for (business_line_id, _), line in self._lines.items():
+            rest = [found.get(business_line_id), *(place for place in line if place[1] not in self.before)]
+            found[business_line_id] = min((place for place in rest if place is not None), default=None)
+        return found
+
+    def _line(self, lead: Lead) -> list[Place]:
+        kind = self._kind(lead)
+        if kind not in self._lines:
+            line = [self._place(member) for member in self._members.values() if mismatch(lead, member) is None]
+            heapify(line)
+            self._lines[kind] = line
+        return self._lines[kind]
+
+    def _front(self, line: list[Place], lead: Lead) -> Member | None:
+        """The first in line as it stands now: a place in the line may be one from before its member received."""
+        while line:
+            member = self._members[line[0][1]]
+            if why_not(lead, member) is not None:
+                heappop(line)
+            elif line[0] != (now := self._place(member)):
+                heapreplace(line, now)
+            else:
+                return member
+        return None
