@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
+from collections import defaultdict
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from services.assigner.deciding import Decided, decide
 from services.assigner.eligibility import for_store, why_not
-from services.assigner.facts import Lead, Member, Route, place
+from services.assigner.facts import Lead, Member, Route
+from services.assigner.policies.fair import FairParams, place
 from tests.assigning import NOW, a_lead, a_member, a_route, some_leads, some_members
 
 PARAMS = st.sampled_from([{}, {"count": "agent"}])
@@ -44,14 +45,14 @@ def test_no_cap_is_passed_over_all_stores_and_counts_add_up(
 ) -> None:
     decided = decide(a_route(params=params), leads, members, NOW)
 
-    counts = {member.agent_id: place(member, params)[0] for member in members}
-    received = Counter[int]()
+    counts = {member.agent_id: place(member, FairParams(**params))[0] for member in members}
+    received: dict[int, list[Lead]] = defaultdict(list)
     for each in decided.assigned:
         agent_id = each.member.agent_id
         (row,) = (row for row in for_store(members, each.lead.store_code) if row.agent_id == agent_id)
         assert why_not(each.lead, row.after(received[agent_id])) is None
-        assert each.count_before == counts[agent_id] + received[agent_id]
-        received[agent_id] += 1
+        assert each.count_before == counts[agent_id] + len(received[agent_id])
+        received[agent_id].append(each.lead)
     assert list(decided.members) == [member.after(received[member.agent_id]) for member in members]
 
 
@@ -95,7 +96,8 @@ def again(route: Route, members: list[Member], facts: dict[str, Any]) -> dict[st
         for member in members:
             load, day = limited.get(member.agent_id, (0, 0))
             count = counts.get(member.agent_id, FAR_BEHIND)
-            facts_of = {"open_load": load, "day_count": day, "assigned_count": count, "agent_count": count}
+            facts_of = {"open_load": load, "day_count": day}
+            facts_of |= {"assigned_count": count, "agent_count": count, "start_count": 0}
             known.append(replace(member, **facts_of))
         leads = [a_lead(key, store_code=store, business_line_id=line) for key, store, line in answer["leads"]]
         decided = decide(route, leads, known, datetime.fromisoformat(facts["now"]))
