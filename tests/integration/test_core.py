@@ -97,7 +97,7 @@ async def test_a_message_climbs_the_ladder_and_comes_back_to_its_own_queue(core:
 
     async with running(database_url, amqp_url, Insert(fail_once)):
         await publish(amqp_url, ["a"])
-        await eventually(lambda: _all_saved(database_url, ["a"]), within=15)
+        await eventually(lambda: _all_saved(database_url, ["a"]), within=40)
 
     assert failed == ["a"]
     assert not await drain(amqp_url, "dead")
