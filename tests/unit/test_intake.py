@@ -192,6 +192,7 @@ REFUSED = {
         "country: there is no country 'XX', known are: India (IN), Peru (PE); add it, then replay this message; "
         "n: must be a finite number, not NaN or Infinity",
     ),
+    "NaN as a number": ({"mobile_number": float("nan")}, "mobile_number: must be text or a finite number"),
     "NUL in an attribute": (
         {"attributes": {"a": [{"b": "x\0"}]}},
         "attributes.a[0].b: must not have the character NUL (U+0000)",
