@@ -37,7 +37,7 @@ _lead_columns = """
            coalesce(stores.is_new OR stores.assign_leads, true) AS store_takes_part,
            leads.business_line_id, leads.customer_type, leads.customer_name, leads.mobile_number, leads.address,
            leads.final_source, leads.created_at, leads.pickup_date, leads.pickup_created_date, leads.run_date,
-           leads.is_order_placed, leads.duplicate_of IS NOT NULL AS is_duplicate
+           leads.is_order_placed, leads.duplicate_of IS NOT NULL AS is_duplicate, leads.stage
     FROM leads JOIN assignments ON assignments.lead_id = leads.id AND assignments.is_current
          JOIN sources ON sources.id = leads.source_id
          LEFT JOIN stores ON stores.store_code = leads.store_code
