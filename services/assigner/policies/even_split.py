@@ -5,11 +5,12 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from services.assigner.eligibility import Kind, kinds, room, why_not
 from services.assigner.facts import Lead, Member
+from services.assigner.policies.accounts import Account, Lost, Scene, Win
 from services.assigner.policies.choices import Answer, Choice, route_counts
 from services.assigner.policies.params import Days, Params, Positive
 
@@ -36,6 +37,13 @@ def even_split(leads: Sequence[Lead], members: Sequence[Member], params: EvenSpl
     Kinds of leads are split one after another, those that the fewest members may get first; who has received of one
     kind gets that much less of the next. The order in which leads are given does not matter.
     """
+    answer = split(sorted(leads, key=turn), members, params)
+    by_lead = {choice.lead_id: choice for choice in answer.choices}
+    return replace(answer, choices=[by_lead[lead.id] for lead in leads])
+
+
+def split(leads: Sequence[Lead], members: Sequence[Member], params: EvenSplitParams) -> Answer:
+    """Do the same with the leads in the order given."""
     now = {member.agent_id: member for member in sorted(members, key=lambda member: member.agent_id)}
     owners: dict[int, int] = {}
     reasons: dict[int, str] = {}
@@ -55,10 +63,10 @@ def turn(lead: Lead) -> tuple[bool, datetime, int]:
 
 
 def _groups(leads: Sequence[Lead], members: Sequence[Member]) -> list[list[Lead]]:
-    """Leads of one kind together, in their turn; those that the fewest may get first."""
+    """Leads of one kind together, in their order; those that the fewest may get first."""
     kind = kinds(members)
     groups: dict[Kind, list[Lead]] = defaultdict(list)
-    for lead in sorted(leads, key=turn):
+    for lead in leads:
         groups[kind(lead)].append(lead)
     scarce = {key: sum(why_not(group[0], member) is None for member in members) for key, group in groups.items()}
     return [groups[key] for key in sorted(groups, key=lambda key: (scarce[key], key[0] or 0, key[1] or ""))]
@@ -77,3 +85,59 @@ def _blocks(group: Sequence[Lead], members: Sequence[Member], ceiling: int) -> I
         if block := group[start : start + size]:
             yield member, block
         start += size
+
+
+def won(scene: Scene, winner: Member) -> str:
+    group, places = _block(scene, scene.members, scene.answer, winner)
+    at = group.index(scene.lead) + 1
+    return f"place {at} of {len(group)} in the order, in its block of {len(places)} from place {places[0] + 1}"
+
+
+def lost(scene: Scene, member: Member) -> Lost:
+    group, places = _block(scene, scene.members, scene.answer, member)
+    at = group.index(scene.lead) + 1
+    if not places:
+        return _why_no_block(scene, member)
+    return Lost("other_block", f"its block is of places {places[0] + 1} to {places[-1] + 1}, the lead's is {at}")
+
+
+def to_win(scene: Scene, member: Member) -> Win | str:
+    """Let the lead stand in the member's block: at the end of it that is nearer."""
+    members = [member if other.agent_id == member.agent_id else other for other in scene.members]
+    answer = scene.answer if members == scene.members else even_split(scene.leads, members, scene.params)
+    group, places = _block(scene, members, answer, member)
+    if not places:
+        return _why_no_block(scene, member).words
+    at = group.index(scene.lead)
+    nearest = min(places, key=lambda place: abs(place - at))
+    return Win(place=nearest + 1 if nearest != at else None)
+
+
+def moved(leads: Sequence[Lead], members: Sequence[Member], lead: Lead, place: int) -> list[Lead]:
+    """Give the order that the leads have with one of them at another place, from 1, among those of its kind."""
+    kind = kinds(members)
+    others = sorted((other for other in leads if other.id != lead.id), key=turn)
+    alike = [at for at, other in enumerate(others) if kind(other) == kind(lead)]
+    at = alike[place - 1] if place <= len(alike) else len(others)
+    return [*others[:at], lead, *others[at:]]
+
+
+def _block(scene: Scene, members: Sequence[Member], answer: Answer, member: Member) -> tuple[list[Lead], list[int]]:
+    """The leads of the lead's kind in their order, and which places of it are the member's, from 0."""
+    kind = kinds(members)
+    group = sorted((lead for lead in scene.leads if kind(lead) == kind(scene.lead)), key=turn)
+    owners = {choice.lead_id: choice.agent_id for choice in answer.choices}
+    return group, [at for at, lead in enumerate(group) if owners[lead.id] == member.agent_id]
+
+
+def _why_no_block(scene: Scene, member: Member) -> Lost:
+    ceiling = scene.params.ceiling
+    after = member.after([lead for lead in scene.leads if scene.owners[lead.id] == member.agent_id])
+    if after.lot_count >= ceiling:
+        return Lost("at_ceiling", f"has the lot's ceiling of {ceiling} already")
+    if (why := why_not(scene.lead, after)) is not None:
+        return Lost(why.code, f"{why.value} with leads of other kinds")
+    return Lost("no_block", "the leads were used up before its turn")
+
+
+ACCOUNT = Account(won, lost, to_win)
