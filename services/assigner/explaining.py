@@ -1,12 +1,13 @@
 """Why a lead went where it went: who got it and why, why each other did not, and what would have had to be otherwise.
 
-Pure. Every change it names was tried: the policy was run with it, and the member won.
+Pure. Every change it names was tried: the policy was run with it, and the member won; with a number in it a step
+smaller, and it lost.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -96,10 +97,10 @@ def set_scene(policy: Policy, params: Params, leads: Sequence[Lead], members: Se
         members = _received(members, before, policy.choose(before, members, params))
         leads = [lead]
     answer = policy.choose(leads, members, params)
-    (agent_id,) = (choice.agent_id for choice in answer.choices if choice.lead_id == lead.id)
-    winner = next((member for member in members if member.agent_id == agent_id), None)
+    owners = {choice.lead_id: choice.agent_id for choice in answer.choices}
+    winner = next((member for member in members if member.agent_id == owners[lead.id]), None)
     eligible = [member for member in members if eligibility.why_not(lead, member) is None]
-    return Scene(lead, leads, members, params, answer, winner, eligible)
+    return Scene(lead, leads, members, params, answer, winner, eligible, owners)
 
 
 def apply(change: Change, members: Sequence[Member]) -> list[Member]:
@@ -144,20 +145,40 @@ def _why_not(policy: Policy, scene: Scene, member: Member) -> Lost:
 
 
 def _change(policy: Policy, scene: Scene, member: Member) -> Change | str:
-    """Make the member eligible, then the winner; tried before it is told."""
+    """Make the member eligible, then the winner; tried before it is told, and every number in it a step smaller."""
     facts = eligibility.to_qualify(scene.lead, member)
     if facts is None:
         return "its row is for another store"
     win = policy.account.to_win(scene, replace(member, **facts))
     if isinstance(win, str):
         return win
-    facts |= win.facts
-    change = Change(member.agent_id, facts, win.place, _words(member, facts, win.place))
+    change = _with_words(Change(member.agent_id, {**facts, **win.facts}, win.place, ""), member)
     if again(policy, scene, change) != member.agent_id:
         return "no change of this member alone"
+    while (smaller := _smaller_win(policy, scene, change, member)) is not None:
+        change = smaller
     return change
 
 
-def _words(member: Member, facts: Mapping[str, Any], place: int | None) -> str:
-    words = [f"{name} {value} instead of {getattr(member, name)}" for name, value in facts.items()]
-    return ", ".join([*words, f"the lead at place {place} in the order"] if place is not None else words)
+def _smaller_win(policy: Policy, scene: Scene, change: Change, member: Member) -> Change | None:
+    """One of its numbers may make another needless: where leads of several kinds share a lot."""
+    wins = (each for each in _smaller(change, member) if again(policy, scene, each) == member.agent_id)
+    return next(wins, None)
+
+
+def _smaller(change: Change, member: Member) -> Iterator[Change]:
+    """The change with each of its numbers in turn a step nearer to what it is, and left out once it is that."""
+    for name, value in change.facts.items():
+        if isinstance(value, bool) or name == "business_line_id":
+            continue
+        nearer = value - 1 if value > getattr(member, name) else value + 1
+        facts = {**change.facts, name: nearer}
+        kept = {name: value for name, value in facts.items() if value != getattr(member, name)}
+        yield _with_words(replace(change, facts=kept), member)
+
+
+def _with_words(change: Change, member: Member) -> Change:
+    words = [f"{name} {value} instead of {getattr(member, name)}" for name, value in change.facts.items()]
+    if change.place is not None:
+        words.append(f"the lead at place {change.place} in the order")
+    return replace(change, words=", ".join(words))

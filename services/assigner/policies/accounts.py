@@ -28,10 +28,8 @@ class Scene:
     winner: Member | None
     #: Who might have got the lead, the winner among them, as they stood.
     eligible: Sequence[Member]
-
-    @property
-    def owners(self) -> dict[int, int | None]:
-        return {choice.lead_id: choice.agent_id for choice in self.answer.choices}
+    #: Who got each of the leads.
+    owners: Mapping[int, int | None]
 
 
 @dataclass(frozen=True, slots=True)

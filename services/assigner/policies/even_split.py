@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
+from typing import Any
 
-from services.assigner.eligibility import Kind, kinds, room, why_not
+from services.assigner.eligibility import Kind, caps_for, kinds, room, why_not
 from services.assigner.facts import Lead, Member
 from services.assigner.policies.accounts import Account, Lost, Scene, Win
 from services.assigner.policies.choices import Answer, Choice, route_counts
@@ -88,13 +90,15 @@ def _blocks(group: Sequence[Lead], members: Sequence[Member], ceiling: int) -> I
 
 
 def won(scene: Scene, winner: Member) -> str:
-    group, places = _block(scene, scene.members, scene.answer, winner)
+    group = _group(scene, scene.members)
+    places = _block(group, scene.owners, winner)
     at = group.index(scene.lead) + 1
     return f"place {at} of {len(group)} in the order, in its block of {len(places)} from place {places[0] + 1}"
 
 
 def lost(scene: Scene, member: Member) -> Lost:
-    group, places = _block(scene, scene.members, scene.answer, member)
+    group = _group(scene, scene.members)
+    places = _block(group, scene.owners, member)
     at = group.index(scene.lead) + 1
     if not places:
         return _why_no_block(scene, member)
@@ -102,15 +106,28 @@ def lost(scene: Scene, member: Member) -> Lost:
 
 
 def to_win(scene: Scene, member: Member) -> Win | str:
-    """Let the lead stand in the member's block: at the end of it that is nearer."""
-    members = [member if other.agent_id == member.agent_id else other for other in scene.members]
-    answer = scene.answer if members == scene.members else even_split(scene.leads, members, scene.params)
-    group, places = _block(scene, members, answer, member)
+    """Have a block, with higher caps if need be, and let the lead stand at its nearer end."""
+    tried = partial(_with_room, scene, member)
+    places, caps = tried(0)
+    if not places:
+        places, caps = tried(bisect_left(range(len(scene.leads)), True, key=lambda more: bool(tried(more)[0])))
     if not places:
         return _why_no_block(scene, member).words
-    at = group.index(scene.lead)
+    at = _group(scene, scene.members).index(scene.lead)
     nearest = min(places, key=lambda place: abs(place - at))
-    return Win(place=nearest + 1 if nearest != at else None)
+    return Win(caps, nearest + 1 if nearest != at else None)
+
+
+def _with_room(scene: Scene, member: Member, more: int) -> tuple[list[int], Mapping[str, int]]:
+    """Split again with room for that many more leads: the member's places, from 0, and the caps that it needs then."""
+    caps = caps_for(scene.lead, member, _after(scene, scene.owners, member).after([scene.lead] * more))
+    raised: dict[str, Any] = {**caps}
+    changed = replace(member, **raised)
+    members = [changed if other.agent_id == member.agent_id else other for other in scene.members]
+    answer = scene.answer if members == scene.members else even_split(scene.leads, members, scene.params)
+    owners = {choice.lead_id: choice.agent_id for choice in answer.choices}
+    needed = caps_for(scene.lead, member, _after(scene, owners, member))
+    return _block(_group(scene, members), owners, member), needed
 
 
 def moved(leads: Sequence[Lead], members: Sequence[Member], lead: Lead, place: int) -> list[Lead]:
@@ -122,17 +139,23 @@ def moved(leads: Sequence[Lead], members: Sequence[Member], lead: Lead, place: i
     return [*others[:at], lead, *others[at:]]
 
 
-def _block(scene: Scene, members: Sequence[Member], answer: Answer, member: Member) -> tuple[list[Lead], list[int]]:
-    """The leads of the lead's kind in their order, and which places of it are the member's, from 0."""
+def _group(scene: Scene, members: Sequence[Member]) -> list[Lead]:
+    """The leads of the lead's kind, in their order."""
     kind = kinds(members)
-    group = sorted((lead for lead in scene.leads if kind(lead) == kind(scene.lead)), key=turn)
-    owners = {choice.lead_id: choice.agent_id for choice in answer.choices}
-    return group, [at for at, lead in enumerate(group) if owners[lead.id] == member.agent_id]
+    return sorted((lead for lead in scene.leads if kind(lead) == kind(scene.lead)), key=turn)
+
+
+def _block(group: Sequence[Lead], owners: Mapping[int, int | None], member: Member) -> list[int]:
+    return [at for at, lead in enumerate(group) if owners[lead.id] == member.agent_id]
+
+
+def _after(scene: Scene, owners: Mapping[int, int | None], member: Member) -> Member:
+    return member.after([lead for lead in scene.leads if owners[lead.id] == member.agent_id])
 
 
 def _why_no_block(scene: Scene, member: Member) -> Lost:
     ceiling = scene.params.ceiling
-    after = member.after([lead for lead in scene.leads if scene.owners[lead.id] == member.agent_id])
+    after = _after(scene, scene.owners, member)
     if after.lot_count >= ceiling:
         return Lost("at_ceiling", f"has the lot's ceiling of {ceiling} already")
     if (why := why_not(scene.lead, after)) is not None:
