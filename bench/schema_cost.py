@@ -46,6 +46,7 @@ from services.ingest.consumer import StoreLeads
 from services.ingest.reference import ReferenceReader
 from services.simulator.leads import LeadMaker
 from shared.db.session import Database, open_database
+from shared.messaging.deliveries import Deliveries
 from shared.messaging.envelope import Delivery, Message, Outgoing, read
 from shared.messaging.outbox import OutboxRow
 from shared.messaging.processing import Effect, Processor, Subscription
@@ -236,8 +237,8 @@ VARIATIONS = (
     Variation("lead ids in sequence, not random", are_ids_random=False),
     Variation("wal_compression off", **_session("wal_compression", "off")),
     Variation("synchronous_commit off", **_session("synchronous_commit", "off")),
-    Variation("plans always custom", **_session("plan_cache_mode", "force_custom_plan")),
-    Variation("plans always generic", **_session("plan_cache_mode", "force_generic_plan")),
+    Variation("ingest's plans always custom", **_session("plan_cache_mode", "force_custom_plan")),
+    Variation("ingest's plans always generic", **_session("plan_cache_mode", "force_generic_plan")),
 )
 
 
@@ -349,7 +350,7 @@ class Service:
         self._types = [event.type for event in subscription.events]
         self.handler = Timed(handler)
         self._processor = Processor(name, database, self.handler, subscription, cast("Dispatch", self.dispatch), {})
-        self._processor.begin(cast("Settlement", Acknowledged()))
+        self._processor.begin(cast("Settlement", Acknowledged()), Deliveries())
 
     def read(self, messages: Iterable[Outgoing]) -> list[Message]:
         return [
@@ -412,10 +413,16 @@ class Bench:
         """Give a function that sends batches through both services, whose connections stay the same."""
         await self.admin.execute("UPDATE routes SET is_enabled = (name = $1)", "ten" if members == TEN else "many")
         application = f"{APPLICATION} {next(self._sessions)}"  # the backends of the last one may still be going
-        async with open_database(self.url, application_name=application) as database:
-            first = Service("ingest", database, StoreLeads(ReferenceReader("IN", ZONE)), INGEST)
-            then = Service("assigner", database, AssignLeads(), ASSIGNER)
-            await database.probe()
+        async with (
+            open_database(self.url, application_name=application) as ingest_database,
+            open_database(
+                self.url, application_name=application, server_settings=assigner_queries.SERVER_SETTINGS
+            ) as assigner_database,
+        ):
+            first = Service("ingest", ingest_database, StoreLeads(ReferenceReader("IN", ZONE)), INGEST)
+            then = Service("assigner", assigner_database, AssignLeads(), ASSIGNER)
+            await ingest_database.probe()
+            await assigner_database.probe()
             await self._meter.look_for_backends(application)
 
             async def send(size: int, batches: int, costs: tuple[Cost, Cost], are_ids_random: bool) -> None:

@@ -74,8 +74,13 @@ class _Pool:
         self._members = {member.agent_id: member for member in members}
         self._weight = sum(member.weight for member in members)
         self._count = sum(member.route_count for member in members)
-        self._later = [(released_at(m), m.agent_id) for m in members if not self._is_released(m)]
-        self._released = [(deadline(m), m.agent_id) for m in members if self._is_released(m)]
+        self._later: list[tuple[int, int]] = []
+        self._released: list[tuple[int, int]] = []
+        for member in members:
+            if self._is_released(member):
+                self._released.append((deadline(member), member.agent_id))
+            else:
+                self._later.append((released_at(member), member.agent_id))
         heapify(self._later)
         heapify(self._released)
 
