@@ -38,7 +38,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 import migrations
 from services.assigner.consumer import SUBSCRIPTION as ASSIGNER
 from services.assigner.consumer import AssignLeads
-from services.assigner.queries import assignments, records
+from services.assigner.queries import SERVER_SETTINGS, assignments, records
 from services.cli.local.locks import Users, alone
 from services.cli.local.nodes import STATE, Nodes
 from services.ingest.consumer import SUBSCRIPTION as INGEST
@@ -415,9 +415,7 @@ class Bench:
         application = f"{APPLICATION} {next(self._sessions)}"  # the backends of the last one may still be going
         async with (
             open_database(self.url, application_name=application) as ingest_database,
-            open_database(
-                self.url, application_name=application, server_settings=assigner_queries.SERVER_SETTINGS
-            ) as assigner_database,
+            open_database(self.url, application_name=application, server_settings=SERVER_SETTINGS) as assigner_database,
         ):
             first = Service("ingest", ingest_database, StoreLeads(ReferenceReader("IN", ZONE)), INGEST)
             then = Service("assigner", assigner_database, AssignLeads(), ASSIGNER)
