@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any, cast
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
@@ -35,9 +36,9 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 import migrations
-from services.assigner import queries as assigner_queries
 from services.assigner.consumer import SUBSCRIPTION as ASSIGNER
 from services.assigner.consumer import AssignLeads
+from services.assigner.queries import SERVER_SETTINGS, assignments, records
 from services.cli.local.locks import Users, alone
 from services.cli.local.nodes import STATE, Nodes
 from services.ingest.consumer import SUBSCRIPTION as INGEST
@@ -131,16 +132,16 @@ def _fks(*keys: tuple[str, str, str]) -> dict[str, Any]:
 
 
 @contextmanager
-def _statement(name: str, change: Callable[[str], str]) -> Iterator[None]:
+def _statement(queries: ModuleType, name: str, change: Callable[[str], str]) -> Iterator[None]:
     """Let the assigner run another statement for a while."""
-    before = getattr(assigner_queries, name)
+    before = getattr(queries, name)
     after = change(before.text)
     assert after != before.text, f"{name} is not what it was when this bench was written"
-    setattr(assigner_queries, name, text(after))
+    setattr(queries, name, text(after))
     try:
         yield
     finally:
-        setattr(assigner_queries, name, before)
+        setattr(queries, name, before)
 
 
 def _without_snapshot(sql: str) -> str:
@@ -230,9 +231,9 @@ VARIATIONS = (
             ("lead_keys", "lead_id", "leads"),
         ),
     ),
-    Variation("no snapshot columns", within=lambda: _statement("ASSIGN", _without_snapshot)),
-    Variation("no decision row", within=lambda: _statement("ADD_DECISION", _without_decision)),
-    Variation("no assignment record", within=lambda: _statement("ADD_RECORDS", _without_record)),
+    Variation("no snapshot columns", within=lambda: _statement(assignments, "ASSIGN", _without_snapshot)),
+    Variation("no decision row", within=lambda: _statement(records, "ADD_DECISION", _without_decision)),
+    Variation("no assignment record", within=lambda: _statement(records, "ADD_RECORDS", _without_record)),
     Variation("lead ids in sequence, not random", are_ids_random=False),
     Variation("wal_compression off", **_session("wal_compression", "off")),
     Variation("synchronous_commit off", **_session("synchronous_commit", "off")),
@@ -414,9 +415,7 @@ class Bench:
         application = f"{APPLICATION} {next(self._sessions)}"  # the backends of the last one may still be going
         async with (
             open_database(self.url, application_name=application) as ingest_database,
-            open_database(
-                self.url, application_name=application, server_settings=assigner_queries.SERVER_SETTINGS
-            ) as assigner_database,
+            open_database(self.url, application_name=application, server_settings=SERVER_SETTINGS) as assigner_database,
         ):
             first = Service("ingest", ingest_database, StoreLeads(ReferenceReader("IN", ZONE)), INGEST)
             then = Service("assigner", assigner_database, AssignLeads(), ASSIGNER)

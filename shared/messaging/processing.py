@@ -21,6 +21,7 @@ from shared.events import Event
 from shared.messaging import failures, outbox
 from shared.messaging.deliveries import Arrival, Deliveries
 from shared.messaging.envelope import Delivery, Failure, Invalid, Message
+from shared.messaging.outbox import OutboxRow
 from shared.messaging.publisher import Dispatch
 from shared.messaging.settling import Settlement
 from shared.messaging.waiting import Probe, Waiting
@@ -244,9 +245,9 @@ class Processor:
         async with self._database.begin() as tx:
             effects = await self._handler.save(tx, piece)
             events = [effect for effect in effects if isinstance(effect, Event)]
-            row = await outbox.add(tx, self._service, events, confirmed, traces)
+            rows = await outbox.add(tx, self._service, events, confirmed, traces)
         self._dispatch.forget(confirmed)
-        await self._dispatch.send(row)
+        await self._send(rows)
         return [effect for effect in effects if not isinstance(effect, Event)]
 
     async def _refuse(self, invalid: Sequence[Invalid]) -> list[Apart]:
@@ -258,9 +259,13 @@ class Processor:
             events += tells
         if events:
             async with self._database.begin() as tx:
-                row = await outbox.add(tx, self._service, events)
-            await self._dispatch.send(row)
+                rows = await outbox.add(tx, self._service, events)
+            await self._send(rows)
         return refused
+
+    async def _send(self, rows: Sequence[OutboxRow]) -> None:
+        for row in rows:
+            await self._dispatch.send(row)
 
     async def _settle(self, part: Sequence[Arrival], refused: Sequence[Apart]) -> None:
         """Acknowledge what went through; bury, defer or put off the others, once each, the copy confirmed first."""
