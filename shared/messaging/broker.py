@@ -44,10 +44,12 @@ def _speaking() -> Iterator[None]:
 @asynccontextmanager
 async def connect(url: str, name: str) -> AsyncIterator[AbstractConnection]:
     """Open one connection that the broker lists as `name`. Raises one of BROKER_ERRORS."""
-    connection = await aio_pika.connect(
-        url, timeout=CONNECT_TIMEOUT_S, heartbeat=HEARTBEAT_S, client_properties={"connection_name": name}
+    # Not by the client's own `connect`: a connection that never came about would be left for the collector to close.
+    connection = aio_pika.Connection(
+        aio_pika.connection.make_url(url, heartbeat=HEARTBEAT_S), client_properties={"connection_name": name}
     )
     try:
+        await connection.connect(timeout=CONNECT_TIMEOUT_S)
         yield connection
     finally:
         with suppress(*BROKER_ERRORS), _speaking():
