@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, suppress
 from datetime import timedelta
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from services.assigner import assigning, pieces
+from services.assigner import assigning, pieces, queries
 from services.assigner.consumer import AssignLeads
 from shared.db.session import Database, open_database
 from shared.events import (
@@ -28,6 +28,7 @@ from shared.events import (
 )
 from shared.messaging.processing import Deferred, Rejected
 from tests.driving import Driver, execute, message, of, rows, scalar
+from tests.waiting import eventually
 
 AGENTS = """
     INSERT INTO agents (id, agent_code, agent_name, email)
@@ -296,7 +297,7 @@ async def test_why_a_lead_waits_is_told_when_it_changes_only(database: Database,
     await configure(database, "UPDATE route_members SET is_enabled = true, max_daily_leads = 0")
     told += [await driver.run(*accepted), await driver.run(AssignmentRequested(route="all"))]
 
-    assert [[(event.reason, event.retry_at is None) for event in events] for events in told] == [
+    assert [[(event.reason, event.retry_at is None) for event in of(events, LeadUnassigned)] for events in told] == [
         [("member disabled", True)],
         [],
         [("daily cap reached", False)],
@@ -701,6 +702,12 @@ async def test_agents_count_over_all_routes_stays_even_when_routes_race(database
     await assert_exact(database)
 
 
+async def somebody_waits(database: Database) -> bool:
+    """Whether a transaction waits for a lock of another."""
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    return bool(await scalar(database, waiting))
+
+
 async def test_a_wake_that_comes_before_the_decision_is_committed_is_not_lost(database: Database) -> None:
     await lay_out(database, agents=1)
     await configure(database, "UPDATE agents SET max_load = 1")
@@ -716,7 +723,7 @@ async def test_a_wake_that_comes_before_the_decision_is_committed_is_not_lost(da
         assert [event.reason for event in of(effects, LeadUnassigned)] == ["agent at capacity"]
         await closer.run(LeadClosed(lead_id="A"))
         waking = asyncio.create_task(settle(closer))
-        await asyncio.sleep(0.3)
+        await eventually(lambda: somebody_waits(database))
         assert not waking.done()
     await preparing.aclose()
     await waking
@@ -735,7 +742,7 @@ async def test_a_close_of_a_lead_that_is_being_assigned_waits_and_frees_the_plac
     async with database.begin() as tx:
         await handler.save(tx, piece)
         closing = asyncio.create_task(Driver(database, AssignLeads()).run(LeadClosed(lead_id="A")))
-        await asyncio.sleep(0.2)
+        await eventually(lambda: somebody_waits(database))
     await preparing.aclose()
     await closing
 
@@ -765,16 +772,16 @@ async def test_agents_are_held_in_the_order_of_their_ids(database: Database) -> 
 
     async def move() -> dict[int, Any]:
         async with database.begin() as tx:
-            return await assigning.queries.move_agents(tx, {7: 1, 3: 1, 5: 1}, {7: 1, 3: 1, 5: 1})
+            return await queries.move_agents(tx, {7: 1, 3: 1, 5: 1}, {7: 1, 3: 1, 5: 1})
 
     async def is_free(agent_id: int) -> bool:
         statement = f"SELECT 1 FROM agent_counters WHERE agent_id = {agent_id} FOR NO KEY UPDATE SKIP LOCKED"
         return await scalar(database, statement) is not None
 
     async with database.begin() as tx:
-        await assigning.queries.move_agents(tx, {5: 4})
+        await queries.move_agents(tx, {5: 4})
         moving = asyncio.create_task(move())
-        await asyncio.sleep(0.3)
+        await eventually(lambda: somebody_waits(database))
         assert [await is_free(agent_id) for agent_id in (3, 7)] == [False, True]
     after = await moving
 
@@ -818,13 +825,13 @@ async def test_the_book_is_never_used_after_anything_else_happened(
     async def checked(tx: Any, piece: Any, route: Any, now: Any) -> Any:
         book = await genuine(tx, piece, route, now)
         used[book is piece.book] += 1
-        fresh = await assigning.queries.read_members(tx, route.id, book.day)
+        fresh = await queries.read_members(tx, route.id, book.day)
         seen = [(m.agent_id, m.assigned_count, m.day_count, m.is_active) for m in book.members]
         assert seen == [(m.agent_id, m.assigned_count, m.day_count, m.is_active) for m in fresh]
         return book
 
     monkeypatch.setattr(assigning, "_book", checked)
-    between = {
+    between: dict[str, Callable[[Any], Awaitable[object]]] = {
         "other": lambda name: other.run(*name),
         "decision": lambda _: other.run(AssignmentRequested(source="Web", route="all", request_id="r")),
         "config": lambda _: configure(
