@@ -52,6 +52,7 @@ async def kill_in_the_act(stack: Stack, name: str) -> int:
             await eventually(lambda: has_no_consumer(stack, queue), within=60)
             if await first_is_redelivered(stack, queue):
                 return kills
+        await eventually(lambda: replica.is_running, within=30)  # the supervisor must see it dead once
     raise AssertionError
 
 
