@@ -102,12 +102,15 @@ def some_leads(draw: st.DrawFn, *, one_store: bool = False) -> list[Lead]:
     ]
 
 
+PLACES: list[list[str | None]] = [[None], ["S"], [None, "S"], [None, "S", "T"]]
+
+
 @st.composite
 def some_members(draw: st.DrawFn, *, rows_for_stores: bool = False, in_lot: bool = False) -> list[Member]:
     """Members with any counters, limits and states; one row an agent, or one for a store besides."""
     members = []
     for agent_id in draw(st.lists(st.integers(1, 8), unique=True, max_size=7)):
-        agent = {
+        agent: dict[str, Any] = {
             "business_line_id": draw(lines),
             "is_active": draw(st.integers(0, 9)) > 0,
             "max_load": draw(optional(st.integers(0, 6))),
@@ -126,7 +129,7 @@ def some_members(draw: st.DrawFn, *, rows_for_stores: bool = False, in_lot: bool
                 "lot_existing": draw(st.integers(0, 2)),
                 "lot_new": draw(st.integers(0, 2)),
             }
-        places = draw(st.sampled_from([[None], ["S"], [None, "S"], [None, "S", "T"]])) if rows_for_stores else [None]
+        places = draw(st.sampled_from(PLACES)) if rows_for_stores else [None]
         members += [
             a_member(
                 agent_id,

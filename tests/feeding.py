@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
 from tests.stack import CONSUMED, Stack
+from tests.waiting import eventually
 
 FEED_CHUNK = 20
 
@@ -22,11 +23,17 @@ def leads(count: int, prefix: str = "") -> list[dict[str, object]]:
 
 @asynccontextmanager
 async def fed(
-    stack: Stack, make: Callable[[int], object], *, at_least: int, over_s: float
+    stack: Stack,
+    make: Callable[[int], object],
+    *,
+    at_least: int,
+    over_s: float,
+    waiting_at_most: int | None = None,
 ) -> AsyncIterator[list[object]]:
     """Publish what `make` makes of 0, 1, 2 …, so many in so many seconds and on at that pace while the block runs.
 
     Gives the list of what was published, complete at the end of the block: how long that takes depends on the machine.
+    The feed pauses while more than `waiting_at_most` messages wait, so that a slow machine is not buried under it.
     """
     published: list[object] = []
     is_over = asyncio.Event()
@@ -35,6 +42,8 @@ async def fed(
         loop = asyncio.get_running_loop()
         began = loop.time()
         while not is_over.is_set() or len(published) < at_least:
+            if waiting_at_most is not None and not is_over.is_set():
+                await eventually(lambda: waits_at_most(stack, waiting_at_most), within=120)
             chunk = [make(number) for number in range(len(published), len(published) + FEED_CHUNK)]
             await stack.publish("lead.created", *chunk)
             published.extend(chunk)
@@ -49,6 +58,10 @@ async def fed(
         await feeding
     finally:
         feeding.cancel()
+
+
+async def waits_at_most(stack: Stack, count: int) -> bool:
+    return sum((await stack.ready(*CONSUMED.values())).values()) <= count
 
 
 async def everything_is_through(stack: Stack, count: int) -> bool:

@@ -135,7 +135,9 @@ class _Link:
         self._back[1].transport.abort()
 
     def reset(self) -> None:
-        self._front[1].get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
+        front = self._front[1].get_extra_info("socket")
+        if front.fileno() >= 0:  # the client may have closed it in the meantime
+            front.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
         for _, writer in (self._front, self._back):
             writer.transport.abort()
 

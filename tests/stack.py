@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from email import message_from_bytes, policy
 from email.message import EmailMessage
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -219,7 +220,7 @@ class Stack:
         left = [body if isinstance(body, bytes) else json.dumps(body).encode() for body in bodies]
         for start in range(0, len(left), 200):
             chunk = left[start : start + 200]
-            await eventually(lambda chunk=chunk: self._published(exchange, routing_key, chunk, headers), within=60)
+            await eventually(partial(self._published, exchange, routing_key, chunk, headers), within=60)
 
     async def _published(self, exchange: str, key: str, bodies: Sequence[bytes], headers: dict[str, str]) -> bool:
         persistent = aio_pika.DeliveryMode.PERSISTENT
@@ -255,18 +256,6 @@ class Stack:
             found = {queue: await channel.declare_queue(queue, passive=True) for queue in queues}
         return {queue: count for queue, each in found.items() if (count := each.declaration_result.message_count)}
 
-    async def unacknowledged(self, queue: str) -> int:
-        """How many messages the broker has delivered and not seen acknowledged.
-
-        Asked of the queue itself: what `list_queues` says is up to five seconds old.
-        """
-        script = (
-            f'{{ok, Q}} = rabbit_amqqueue:lookup(rabbit_misc:r(<<"{self.vhost}">>, queue, <<"{queue}">>)),'
-            " {ok, {_, Count}, _} ="
-            " ra:local_query(amqqueue:get_pid(Q), fun rabbit_fifo:query_messages_checked_out/1), Count."
-        )
-        return int(await asyncio.to_thread(self.nodes.broker.ctl, "eval", script))
-
     # What an outsider sees: the disk and the mailbox.
 
     def sheet_files(self) -> dict[str, str]:
@@ -282,7 +271,7 @@ class Stack:
     def mails(self) -> list[EmailMessage]:
         """What the mailbox has accepted, in order."""
         parse = message_from_bytes
-        return [parse(path.read_bytes(), policy=policy.default) for path in sorted(self.mail.glob("*.eml"))]  # type: ignore[misc]
+        return [parse(path.read_bytes(), policy=policy.default) for path in sorted(self.mail.glob("*.eml"))]
 
     def mails_by_id(self) -> dict[str, int]:
         """How often each Message-ID was accepted."""

@@ -54,7 +54,7 @@ async def stands(
 
 
 async def is_there(stack: Stack, lead_id: str, status: str, **others: str | None) -> None:
-    await eventually(lambda: stands(stack, lead_id, status, **others), within=30)
+    await eventually(lambda: stands(stack, lead_id, status, **others), within=60)
 
 
 async def told(stack: Stack, queue: str, event_type: str) -> list[dict[str, Any]]:
@@ -72,14 +72,14 @@ async def test_a_closed_lead_lets_the_next_one_through(stack: Stack) -> None:
     await is_there(stack, "Lfirst", "assigned", agent="0021")
     await stack.publish("lead.created", a_lead("second", source="SOLO"))
     await is_there(stack, "Lsecond", "pending", reason="agent at capacity")
-    (waits,) = await eventually(lambda: told(stack, "crm", "lead.unassigned"), within=20)
+    (waits,) = await eventually(lambda: told(stack, "crm", "lead.unassigned"), within=60)
     assert (waits["lead_id"], waits["reason"]) == ("Lsecond", "agent at capacity")
 
     # By another agent than its own: refused, and recorded.
     await stack.publish("lead.taken", {"lead_id": "Lfirst", "agent_code": "0001"})
     await stack.publish("lead.closed", {"lead_id": "Lfirst", "agent_code": "0001"})
     refused = "assignment_records WHERE method IN ('taken refused', 'closed refused')"
-    await eventually(lambda: _count(stack, refused, 2), within=30)
+    await eventually(lambda: _count(stack, refused, 2), within=60)
     await stands(stack, "Lfirst", "assigned", agent="0021")
 
     await stack.publish("lead.taken", {"lead_id": "Lfirst", "agent_code": "0021"})
@@ -107,19 +107,19 @@ async def test_leads_wait_for_their_agent_and_for_a_place(stack: Stack) -> None:
     await configure(stack, is_active=False)
     await stack.start("ingest", "assigner", "documents", "scheduler")
     await stack.publish("lead.created", *(a_lead(number, source="SOLO") for number in range(3)))
-    await eventually(lambda: _count(stack, "assignments WHERE reason = 'agent inactive'", 3), within=30)
+    await eventually(lambda: _count(stack, "assignments WHERE reason = 'agent inactive'", 3), within=60)
 
     await configure(stack, is_active=True)
-    await eventually(lambda: _count(stack, "assignments WHERE reason = 'agent at capacity'", 2), within=30)
+    await eventually(lambda: _count(stack, "assignments WHERE reason = 'agent at capacity'", 2), within=60)
     assert await stack.count("assignments WHERE agent_id IS NOT NULL") == 1
 
     person = {"source": "SOLO", "requested_by": "ana", "request_id": "request-1"}
     await stack.publish("assignment.requested", person)
-    await eventually(lambda: _count(stack, "decisions WHERE request_id = 'request-1'", 1), within=30)
+    await eventually(lambda: _count(stack, "decisions WHERE request_id = 'request-1'", 1), within=60)
     assert await stack.count("assignments WHERE agent_id IS NOT NULL") == 1
     await stack.rows("UPDATE agents SET max_load = 10 WHERE agent_code = '0021'")  # behind everybody's back
     await stack.publish("assignment.requested", {"route": "solo", "requested_by": "test"})
-    await eventually(lambda: _count(stack, "assignments WHERE agent_id IS NOT NULL", 3), within=30)
+    await eventually(lambda: _count(stack, "assignments WHERE agent_id IS NOT NULL", 3), within=60)
 
 
 async def test_a_placed_order_closes_the_lead_as_won(stack: Stack) -> None:
@@ -136,7 +136,7 @@ async def test_a_placed_order_closes_the_lead_as_won(stack: Stack) -> None:
 
     await is_there(stack, "L1", "closed", reason="won", agent="0021")
     await is_there(stack, "L2", "assigned", agent="0021")
-    (early,) = await eventually(lambda: stack.heard("ladder"), within=20)
+    (early,) = await eventually(lambda: stack.heard("ladder"), within=60)
     assert early.routing_key == "5s.ingest"
     await stack.publish("lead.created", a_lead(3, source="SOLO"))
     await is_there(stack, "L3", "closed", reason="won")

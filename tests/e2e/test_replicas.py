@@ -31,7 +31,7 @@ async def test_two_replicas_and_duplicates_from_both_ends(stack: Stack, some: in
     await eventually(lambda: everything_is_through(stack, some), within=120)
 
     assert echoed >= 3 * some
-    await eventually(lambda: _all_came_twice(stack, some), within=30)  # the last batch may still be at work
+    await eventually(lambda: _all_came_twice(stack, some), within=60)  # the last batch may still be at work
     assert await stack.heard("ladder") == []
     await assert_each_exactly_once(stack, some)
     shares = await stack.rows("SELECT assigned_count FROM member_counters")

@@ -25,7 +25,7 @@ from shared.events import LeadAccepted, LeadUnassigned
 from shared.messaging import topology
 from shared.messaging.envelope import ATTEMPTS, Message, Outgoing
 from shared.messaging.loop import consume
-from shared.messaging.processing import Deferred, Effect, Rejected, Subscription
+from shared.messaging.processing import Deferred, Effect, Handler, Rejected, Subscription
 from shared.messaging.publisher import open_publisher
 from shared.process import stop_on_signals
 from tests.conftest import OURS, WORKER, VirtualHosts, apart, named, sql
@@ -91,7 +91,7 @@ async def running(
 
 @asynccontextmanager
 async def consuming(
-    database: Database, amqp_url: str, handler: Insert, subscription: Subscription = SUBSCRIPTION
+    database: Database, amqp_url: str, handler: Handler[Any], subscription: Subscription = SUBSCRIPTION
 ) -> AsyncIterator[asyncio.Task[None]]:
     """The same on a pool that is given."""
     stop = asyncio.Event()

@@ -6,7 +6,7 @@ import asyncio
 import json
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import replace
 from typing import Any
@@ -33,6 +33,7 @@ from shared.messaging import envelope
 from shared.messaging.envelope import Message
 from shared.messaging.processing import Deferred, Rejected
 from tests.driving import Driver, execute, message, of, rows, scalar
+from tests.waiting import eventually
 
 AGENTS = """
     INSERT INTO agents (id, agent_code, agent_name, email)
@@ -291,7 +292,7 @@ async def test_why_a_lead_waits_is_told_when_it_changes_only(database: Database,
     await execute(database, "UPDATE route_members SET is_enabled = true, max_daily_leads = 0")
     told += [await driver.run(*accepted), await driver.run(AssignmentRequested(route="all"))]
 
-    assert [[(event.reason, event.retry_at is None) for event in events] for events in told] == [
+    assert [[(event.reason, event.retry_at is None) for event in of(events, LeadUnassigned)] for events in told] == [
         [("member disabled", True)],
         [],
         [("daily cap reached", False)],
@@ -722,6 +723,12 @@ async def test_agents_count_over_all_routes_stays_even_when_routes_race(database
     await assert_exact(database)
 
 
+async def somebody_waits(database: Database) -> bool:
+    """Whether a transaction waits for a lock of another."""
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    return bool(await scalar(database, waiting))
+
+
 async def test_a_wake_that_comes_before_the_decision_is_committed_is_not_lost(database: Database) -> None:
     await lay_out(database, agents=1)
     await execute(database, "UPDATE agents SET max_load = 1")
@@ -737,7 +744,7 @@ async def test_a_wake_that_comes_before_the_decision_is_committed_is_not_lost(da
         assert [event.reason for event in of(effects, LeadUnassigned)] == ["agent at capacity"]
         await closer.run(LeadClosed(lead_id="A"))
         waking = asyncio.create_task(settle(closer))
-        await asyncio.sleep(0.3)
+        await eventually(lambda: somebody_waits(database))
         assert not waking.done()
     await preparing.aclose()
     await waking
@@ -756,7 +763,7 @@ async def test_a_close_of_a_lead_that_is_being_assigned_waits_and_frees_the_plac
     async with database.begin() as tx:
         await handler.save(tx, piece)
         closing = asyncio.create_task(Driver(database, AssignLeads()).run(LeadClosed(lead_id="A")))
-        await asyncio.sleep(0.2)
+        await eventually(lambda: somebody_waits(database))
     await preparing.aclose()
     await closing
 
@@ -797,7 +804,7 @@ async def test_agents_are_held_in_the_order_of_their_ids(database: Database) -> 
     async with database.begin() as tx:
         await counters.move_agents(tx, {5: 4})
         moving = asyncio.create_task(move())
-        await asyncio.sleep(0.3)
+        await eventually(lambda: somebody_waits(database))
         assert [await is_free(agent_id) for agent_id in (3, 7)] == [False, True]
     after = await moving
 
@@ -847,7 +854,7 @@ async def test_the_book_is_never_used_after_anything_else_happened(
         return book
 
     monkeypatch.setattr(assigning, "_book", checked)
-    between = {
+    between: dict[str, Callable[[Any], Awaitable[object]]] = {
         "other": lambda name: other.run(*name),
         "decision": lambda _: other.run(AssignmentRequested(source="Web", route="all", request_id="r")),
         "config": lambda _: execute(

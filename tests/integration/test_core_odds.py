@@ -170,7 +170,7 @@ async def test_a_stop_in_an_outage_is_prompt(core: tuple[str, str], tmp_path: An
         code = await asyncio.to_thread(replica.stop)
 
     assert code == 0
-    assert asyncio.get_running_loop().time() - began < 5
+    assert asyncio.get_running_loop().time() - began < 15
     assert await depth(amqp_url, "assigner") == 1
 
 

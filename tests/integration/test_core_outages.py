@@ -10,7 +10,7 @@ import os
 import random
 import time
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,14 +36,14 @@ from tests.integration.core import (
     own_ground,
     publish,
 )
-from tests.proxy import Proxy, open_proxy
+from tests.proxy import Fate, Proxy, open_proxy
 from tests.waiting import eventually
 
 BATCHES = int(os.environ.get("LEADLINE_OUTAGES", "0"))
 #: What the issue asks for; a statement has 12 s, and then a probe.
 NOTICED_WITHIN_S = 15
 SINGLY = Subscription("assigner", SUBSCRIPTION.events, batch_size=1)
-Trouble = Callable[[Proxy], Awaitable[None]]
+Trouble = Callable[[Proxy], Coroutine[Any, Any, None]]
 
 pytestmark = pytest.mark.timeout(3_600 if BATCHES else 120)
 
@@ -60,7 +60,7 @@ class Watch:
     def __init__(self) -> None:
         self._began: dict[str, list[float]] = defaultdict(list)
 
-    def __call__(self, logger: Any, method: str, entry: dict[str, Any]) -> dict[str, Any]:
+    def __call__(self, logger: Any, method: str, entry: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         if entry["event"] == "outage.begins":
             self._began[entry["run"]].append(time.monotonic())
         return entry
@@ -180,19 +180,19 @@ async def is_outbox_empty(database_url: str) -> bool:
 # What goes wrong.
 
 
-def losing(fate: str, probability: float, seed: int = 1) -> Trouble:
+def losing(fate: Fate, probability: float, seed: int = 1) -> Trouble:
     """Lose the answers of some commits."""
     chance = random.Random(seed)
 
     async def trouble(proxy: Proxy) -> None:
-        proxy.fate_of_commit = lambda: fate if chance.random() < probability else None  # type: ignore[assignment]
+        proxy.fate_of_commit = lambda: fate if chance.random() < probability else None
 
     return trouble
 
 
 async def lose_one_in_silence(proxy: Proxy) -> None:
-    fates = iter(["silence"])
-    proxy.fate_of_commit = lambda: next(fates, None)  # type: ignore[assignment]
+    fates: Iterator[Fate] = iter(["silence"])
+    proxy.fate_of_commit = lambda: next(fates, None)
 
 
 async def stall(proxy: Proxy) -> None:

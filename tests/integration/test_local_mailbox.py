@@ -33,7 +33,7 @@ class Mailbox:
     def messages(self) -> list[EmailMessage]:
         """All messages kept, in order of arrival."""
         parser = BytesParser(policy=default)
-        return [parser.parsebytes(path.read_bytes()) for path in sorted(self.directory.glob("*.eml"))]  # type: ignore[misc]
+        return [parser.parsebytes(path.read_bytes()) for path in sorted(self.directory.glob("*.eml"))]
 
 
 @pytest.fixture

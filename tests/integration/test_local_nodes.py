@@ -11,6 +11,7 @@ import aio_pika
 import asyncpg
 import psutil
 import pytest
+from pamqp.common import FieldTable
 
 from services.cli.local import brokers
 from services.cli.local.failures import LocalError, MissingError
@@ -20,7 +21,7 @@ from services.cli.local.processes import Processes
 from services.cli.local.rabbitmq import PrivateBroker
 from services.cli.local.waiting import wait_until
 
-DURABLE = {"x-queue-type": "quorum"}
+DURABLE: FieldTable = {"x-queue-type": "quorum"}
 # RabbitMQ writes what it knows of a new queue to disk some seconds later: declared and killed at once, it may be gone.
 WRITE_METADATA = "[ok = dets:sync(Table) || Table <- dets:all()]."
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import aio_pika
 import pytest
+from aiosmtpd.smtp import SMTP
 
 from services.cli.config import apply_config
 from services.cli.configfile import read
@@ -28,7 +29,7 @@ from shared.messaging.publisher import open_publisher
 from shared.sheetstore import SheetStore
 from tests.driving import Driver, execute, of, rows, scalar
 from tests.integration.core import consuming
-from tests.mailserver import SMTP, Server, running
+from tests.mailserver import Server, running
 from tests.replica import OWNER, Replica
 from tests.sheets import give_away, lay_out
 from tests.waiting import eventually

@@ -145,7 +145,7 @@ def again(route: Route, members: Sequence[Member], facts: dict[str, Any]) -> dic
 
 
 def _count(answer: dict[str, Any], agent_id: int) -> int:
-    counts = {at[1]: at[0] for _, at in answer["boundary"] if at is not None}
+    counts: dict[int, int] = {at[1]: at[0] for _, at in answer["boundary"] if at is not None}
     counts |= {int(key): count for key, count in answer["read"].items()}
     return counts.get(agent_id, FAR_BEHIND)
 

@@ -17,7 +17,7 @@ from services.assigner.facts import Lead, Member
 from services.assigner.policies import POLICIES, Policy
 from services.assigner.policies.accounts import Scene
 from services.assigner.policies.even_split import turn
-from services.assigner.policies.params import Params
+from services.assigner.policies.params import Params, read_params
 from tests.assigning import NOW, a_lead, a_member, some_leads, some_members
 
 every_policy = pytest.mark.parametrize("policy", POLICIES.values(), ids=POLICIES)
@@ -25,7 +25,7 @@ few = settings(max_examples=25)  # six policies run each
 
 
 def params_of(policy: Policy) -> Params:
-    return policy.params(**{"ceiling": 3} if policy.name == "even_split" else {})
+    return read_params(policy.params, {"ceiling": 3} if policy.name == "even_split" else {})
 
 
 def explained(

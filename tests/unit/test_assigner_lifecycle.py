@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from services.assigner.facts import Status
@@ -57,7 +59,7 @@ def reopened(by: str | None = None) -> LeadReopened:
     ],
 )
 def test_every_state_meets_every_event(status: Status, event: Event, expected: Change | Refusal | None) -> None:
-    agent = {} if status is PENDING else {"agent_id": 1, "agent_code": "0001"}
+    agent: dict[str, Any] = {} if status is PENDING else {"agent_id": 1, "agent_code": "0001"}
     assert step(a_lead(status=status, **agent), event) == expected
 
 
@@ -71,7 +73,7 @@ def test_every_state_meets_every_event(status: Status, event: Event, expected: C
     ],
 )
 def test_what_cannot_go_back_to_its_agent(
-    facts: dict[str, object], waits_for_people: bool, expected: Change | Refusal
+    facts: dict[str, Any], waits_for_people: bool, expected: Change | Refusal
 ) -> None:
     lead = a_lead(**{"status": CLOSED, "agent_id": 1, "agent_code": "0001", **facts})
     assert step(lead, reopened(), barrier="full", waits_for_people=waits_for_people) == expected

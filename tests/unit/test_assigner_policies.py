@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from services.assigner.eligibility import why_not
 from services.assigner.facts import Lead, Member
 from services.assigner.policies import ALGORITHMS, CURRENT, POLICIES, Policy
-from services.assigner.policies.params import Params
+from services.assigner.policies.params import Params, read_params
 from tests.assigning import a_lead, a_member, chosen, received, some_leads, some_members
 
 every_policy = pytest.mark.parametrize("policy", POLICIES.values(), ids=POLICIES)
@@ -23,7 +23,7 @@ leads_of_one_store, members_of_a_lot = some_leads(one_store=True), some_members(
 
 def params_of(policy: Policy, ceiling: int = 3) -> Params:
     """Small enough a ceiling to be reached."""
-    return policy.params(**{"ceiling": ceiling} if policy.name == "even_split" else {})
+    return read_params(policy.params, {"ceiling": ceiling} if policy.name == "even_split" else {})
 
 
 @every_policy

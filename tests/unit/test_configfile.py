@@ -20,14 +20,14 @@ def test_plain_text_stands_for_the_name() -> None:
     config = read("sources: [META]\nstores: [A1]\nroutes: [{name: r, members: ['0001', Asha]}]", file="f")
     assert [source.name for source in config.sources or ()] == ["META"]
     assert [store.code for store in config.stores or ()] == ["A1"]
-    assert [member.agent for member in (config.routes or ())[0].members or ()] == ["0001", "Asha"]
+    assert [member.agent for member in (config.routes or [])[0].members or ()] == ["0001", "Asha"]
 
 
 @pytest.mark.parametrize("code", ["0010", "'0010'", "1234", "00A1"])
 def test_codes_are_text(code: str) -> None:
     """YAML's octal and whole numbers do not change what was written."""
     config = read(f"agents: [{{code: {code}, name: Asha}}]", file="f")
-    assert (config.agents or ())[0].code == code.strip("'")
+    assert (config.agents or [])[0].code == code.strip("'")
 
 
 def test_norway_is_a_country() -> None:
