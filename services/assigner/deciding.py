@@ -94,9 +94,9 @@ def decide(route: Route, leads: Sequence[Lead], members: Sequence[Member], momen
     waiting = []
     open_leads = []
     for lead in leads:
-        why = barrier(lead, params, lead.lead_date(route.zone), moment.day)
+        why: str | None = barrier(lead, params, lead.lead_date(route.zone), moment.day)
         if why is None and route.mode == "lot" and not moment.is_lot:
-            why = Unassigned.LOT
+            why = _until_its_lot(route, lead)
         if why is None:
             open_leads.append(lead)
         else:
@@ -106,6 +106,13 @@ def decide(route: Route, leads: Sequence[Lead], members: Sequence[Member], momen
     for group in groups:
         _sort(route, group, after, moment, assigned, waiting)
     return Decided(policy.algorithm, assigned, waiting, _facts(groups, members, moment), after)
+
+
+def _until_its_lot(route: Route, lead: Lead) -> str:
+    """Keep what the last lot said of a lead, which the next may go by; a lead that no lot has seen waits for one."""
+    if lead.route_id != route.id or lead.reason is None or lead.reason in set(Unassigned):
+        return Unassigned.LOT
+    return lead.reason
 
 
 def answers(
