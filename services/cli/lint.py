@@ -1,5 +1,8 @@
-"""`leadline config lint [FILE]`: what is odd about a file, as if it were applied, or about what is applied. Pure rules
-look at it; nothing is changed."""
+"""`leadline config lint [FILE]`: what is odd about a file, as if it were applied, or about what is applied.
+
+A file is applied in a transaction that is rolled back, so that one which names half of a configuration is seen with the
+other half. Pure rules look at what comes out.
+"""
 
 from __future__ import annotations
 
@@ -66,7 +69,10 @@ def lint_command(
 async def lint_config(
     database: Database, content: ConfigFile | None, *, file: str | None = None, leads_per_day: int | None = None
 ) -> LintReport:
-    """Look at the configuration as it would be with a file's content applied. Raises ConfigError if it cannot be."""
+    """Look at the configuration as it would be with a file's content applied. Raises ConfigError if it cannot be.
+
+    With content it holds the locks of all routes for a moment, as an apply does; nothing is changed.
+    """
     async with database.begin() as tx, tx.begin_nested() as trial:
         if content is not None:
             await config.apply_in(tx, content, actor="lint", file=file or "configuration")

@@ -247,7 +247,7 @@ def _params(route: Route) -> object:
 def _lots_a_day(each: RouteSetup) -> int:
     """How many lots the schedule has in a day; without one, a person is taken to run one."""
     steps = [int(text.split()[1]) for text in each.schedule if text.startswith("every ")]
-    return max(1, len(each.schedule) - len(steps) + sum(_DAY_MINUTES // step for step in steps))
+    return max(1, len(each.schedule) - len(steps) + sum(-(-_DAY_MINUTES // step) for step in steps))
 
 
 def _cap_a_day(route: Route, member: Member, lots: int) -> int | None:
