@@ -90,7 +90,7 @@ def apply(
 
     Raises ConfigError, with every problem, before anything is changed.
     """
-    config = read(_text_of(file), file=str(file))
+    config = read_file(file)
 
     async def run() -> ConfigChange:
         async with open_database(load_settings().database, application_name="leadline config") as database:
@@ -112,6 +112,11 @@ def export(file: Annotated[Path, typer.Argument(help="the YAML file to write")])
     except OSError as error:
         raise ConfigError(str(file), [Problem("", f"cannot be written: {error.strerror}")]) from None
     return ConfigExport(str(file), {name: len(entries) for name, entries in config if entries is not None})
+
+
+def read_file(file: Path) -> ConfigFile:
+    """A file's content. Raises ConfigError, with every problem that can be seen without a database."""
+    return read(_text_of(file), file=str(file))
 
 
 async def apply_config(

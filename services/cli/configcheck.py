@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Final
 
+from services.assigner.policies import POLICIES
+from services.assigner.policies.params import ParamsError, read_params
 from services.cli.agentcodes import People, Person, identify, people_after
 from services.cli.configfile import ALL, Agent, ConfigFile, Entry, Member
 from services.cli.configproblems import Problem
@@ -53,6 +55,7 @@ def check(file: ConfigFile, content: Content, *, prune: bool = False) -> tuple[C
             members[route.name], more = _resolved(route.members, people, active, path=f"routes[{index}].members")
             problems.extend(more)
     problems.extend(_unknown(file, content))
+    problems.extend(_unusable(file, content))
     return Checked(file, None if file.agents is None else agents, members), problems
 
 
@@ -114,6 +117,27 @@ def _unknown(file: ConfigFile, content: Content) -> Iterator[Problem]:
                 known = [*content.names(target), *_names_in(file, target)]
                 if None not in name and KIND[target].fold(name) not in map(KIND[target].fold, known):
                     yield Problem(f"{kind.name}[{index}].{_where(fields)}", _not_known(target, name, known))
+
+
+def _unusable(file: ConfigFile, content: Content) -> Iterator[Problem]:
+    """Routes whose policy, mode and parameters do not go together; what an entry does not name is as it is."""
+    for index, route in enumerate(file.routes or ()):
+        there = content.rows["routes"].get((route.name,), {})
+        policy_name, mode, params = (
+            getattr(route, field) if field in route.model_fields_set else there.get(field, getattr(route, field))
+            for field in ("policy", "mode", "params")
+        )
+        if (policy := POLICIES.get(policy_name)) is None:
+            yield Problem(f"routes[{index}]", f"its policy {policy_name!r} is not known: name one under policy:")
+            continue
+        if mode not in policy.modes:
+            yield Problem(
+                f"routes[{index}].mode", f"{policy_name} works in lots only: write mode: lot, or leave it out"
+            )
+        try:
+            read_params(policy.params, params)
+        except ParamsError as error:
+            yield Problem(f"routes[{index}].params", str(error))
 
 
 def _names_in(file: ConfigFile, kind: str) -> Iterator[Key]:

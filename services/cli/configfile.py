@@ -6,6 +6,7 @@ is a field that an entry does not name.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Annotated, Any, ClassVar, Final, Literal, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -23,7 +24,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from services.assigner.policies import CURRENT
+from services.assigner.policies import LOT, POLICIES
 from services.cli import plainyaml
 from services.cli.configproblems import ConfigError, Problem, explained, known
 
@@ -32,6 +33,9 @@ __all__ = ["ALL", "ConfigError", "ConfigFile", "Problem", "read", "write"]
 #: In a route's members: every active agent.
 ALL: Final = "all"
 DEFAULT_PIPELINE: Final = "leads_assignment"
+_TIME_OF_DAY: Final = re.compile(r"(?:[01][0-9]|2[0-3]):[0-5][0-9]")
+_EVERY: Final = re.compile(r"every ([1-9][0-9]{0,3}) minutes")
+_DAY_MINUTES: Final = 24 * 60
 
 
 def _number_as_text(value: object) -> object:
@@ -47,9 +51,20 @@ def _zone(name: str) -> str:
 
 
 def _policy(name: str) -> str:
-    if name not in CURRENT:
-        raise PydanticCustomError("policy", "must be one of: {known}", {"known": ", ".join(CURRENT)})
+    if name not in POLICIES:
+        raise PydanticCustomError("policy", "must be one of: {known}", {"known": ", ".join(POLICIES)})
     return name
+
+
+def _slot(text: str) -> str:
+    every = _EVERY.fullmatch(text)
+    if not _TIME_OF_DAY.fullmatch(text) and not (every and 1 <= int(every[1]) <= _DAY_MINUTES):
+        raise PydanticCustomError("schedule", "must be a time of day such as 20:40, or such as every 30 minutes")
+    return text
+
+
+def _one_as_list(value: object) -> object:
+    return [value] if isinstance(value, str) else value or None
 
 
 def _all_as_list(value: object) -> object:
@@ -68,6 +83,7 @@ Email = Annotated[str, _text(most=320, pattern=r"^[^@\s]+@[^@\s]+$")]
 Zone = Annotated[str, AfterValidator(_zone)]
 Count = Annotated[int, Field(ge=0, le=1_000_000_000)]
 Priority = Annotated[int, Field(ge=-1_000_000_000, le=1_000_000_000)]
+Slot = Annotated[str, _text(), AfterValidator(_slot)]
 NaturalKey = Literal["document", "store_mobile"]
 
 
@@ -146,7 +162,7 @@ class Member(Entry):
 
 
 class Route(Entry):
-    """Which leads go to which agents, and how."""
+    """Which leads go to which agents, and how. `schedule`: when its lots are run, in its zone."""
 
     name: Name
     source: Name | None = None
@@ -160,8 +176,18 @@ class Route(Entry):
     pipeline: Name = DEFAULT_PIPELINE
     sheets: bool = True
     retry_pending: bool = True
+    schedule: Annotated[list[Slot] | None, BeforeValidator(_one_as_list)] = None
     enabled: bool = True
     members: Annotated[list[Member] | None, BeforeValidator(_all_as_list)] = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _in_lots_where_there_is_no_other_way(cls, value: object) -> object:
+        """The mode of a policy that works in lots only need not be named."""
+        if not isinstance(value, dict) or "mode" in value:
+            return value
+        policy = POLICIES.get(value["policy"]) if isinstance(value.get("policy"), str) else None
+        return {**value, "mode": "lot"} if policy and policy.modes == LOT else value
 
 
 class Profile(Entry):

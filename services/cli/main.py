@@ -18,6 +18,7 @@ from services.cli.configfile import ConfigError
 from services.cli.failures import CommandError
 from services.cli.importing import import_command
 from services.cli.leads import Story, read_story
+from services.cli.lint import lint_command
 from services.cli.output import show
 from services.cli.schema import schema_command
 from services.cli.statistics import Statistics, read_statistics
@@ -45,6 +46,7 @@ app.add_typer(lead_app, name="lead")
 app.command("import")(import_command)
 app.command("simulate")(simulate_command)
 app.command("schema")(schema_command)
+config_app.command("lint")(lint_command)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
