@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any, cast
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
@@ -35,9 +36,9 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 import migrations
-from services.assigner import queries as assigner_queries
 from services.assigner.consumer import SUBSCRIPTION as ASSIGNER
 from services.assigner.consumer import AssignLeads
+from services.assigner.queries import SERVER_SETTINGS, assignments, records
 from services.cli.local.locks import Users, alone
 from services.cli.local.nodes import STATE, Nodes
 from services.ingest.consumer import SUBSCRIPTION as INGEST
@@ -45,6 +46,7 @@ from services.ingest.consumer import StoreLeads
 from services.ingest.reference import ReferenceReader
 from services.simulator.leads import LeadMaker
 from shared.db.session import Database, open_database
+from shared.messaging.deliveries import Deliveries
 from shared.messaging.envelope import Delivery, Message, Outgoing, read
 from shared.messaging.outbox import OutboxRow
 from shared.messaging.processing import Effect, Processor, Subscription
@@ -130,16 +132,16 @@ def _fks(*keys: tuple[str, str, str]) -> dict[str, Any]:
 
 
 @contextmanager
-def _statement(name: str, change: Callable[[str], str]) -> Iterator[None]:
+def _statement(queries: ModuleType, name: str, change: Callable[[str], str]) -> Iterator[None]:
     """Let the assigner run another statement for a while."""
-    before = getattr(assigner_queries, name)
+    before = getattr(queries, name)
     after = change(before.text)
     assert after != before.text, f"{name} is not what it was when this bench was written"
-    setattr(assigner_queries, name, text(after))
+    setattr(queries, name, text(after))
     try:
         yield
     finally:
-        setattr(assigner_queries, name, before)
+        setattr(queries, name, before)
 
 
 def _without_snapshot(sql: str) -> str:
@@ -229,14 +231,14 @@ VARIATIONS = (
             ("lead_keys", "lead_id", "leads"),
         ),
     ),
-    Variation("no snapshot columns", within=lambda: _statement("ASSIGN", _without_snapshot)),
-    Variation("no decision row", within=lambda: _statement("ADD_DECISION", _without_decision)),
-    Variation("no assignment record", within=lambda: _statement("ADD_RECORDS", _without_record)),
+    Variation("no snapshot columns", within=lambda: _statement(assignments, "ASSIGN", _without_snapshot)),
+    Variation("no decision row", within=lambda: _statement(records, "ADD_DECISION", _without_decision)),
+    Variation("no assignment record", within=lambda: _statement(records, "ADD_RECORDS", _without_record)),
     Variation("lead ids in sequence, not random", are_ids_random=False),
     Variation("wal_compression off", **_session("wal_compression", "off")),
     Variation("synchronous_commit off", **_session("synchronous_commit", "off")),
-    Variation("plans always custom", **_session("plan_cache_mode", "force_custom_plan")),
-    Variation("plans always generic", **_session("plan_cache_mode", "force_generic_plan")),
+    Variation("ingest's plans always custom", **_session("plan_cache_mode", "force_custom_plan")),
+    Variation("ingest's plans always generic", **_session("plan_cache_mode", "force_generic_plan")),
 )
 
 
@@ -348,7 +350,7 @@ class Service:
         self._types = [event.type for event in subscription.events]
         self.handler = Timed(handler)
         self._processor = Processor(name, database, self.handler, subscription, cast("Dispatch", self.dispatch), {})
-        self._processor.begin(cast("Settlement", Acknowledged()))
+        self._processor.begin(cast("Settlement", Acknowledged()), Deliveries())
 
     def read(self, messages: Iterable[Outgoing]) -> list[Message]:
         return [
@@ -411,10 +413,14 @@ class Bench:
         """Give a function that sends batches through both services, whose connections stay the same."""
         await self.admin.execute("UPDATE routes SET is_enabled = (name = $1)", "ten" if members == TEN else "many")
         application = f"{APPLICATION} {next(self._sessions)}"  # the backends of the last one may still be going
-        async with open_database(self.url, application_name=application) as database:
-            first = Service("ingest", database, StoreLeads(ReferenceReader("IN", ZONE)), INGEST)
-            then = Service("assigner", database, AssignLeads(), ASSIGNER)
-            await database.probe()
+        async with (
+            open_database(self.url, application_name=application) as ingest_database,
+            open_database(self.url, application_name=application, server_settings=SERVER_SETTINGS) as assigner_database,
+        ):
+            first = Service("ingest", ingest_database, StoreLeads(ReferenceReader("IN", ZONE)), INGEST)
+            then = Service("assigner", assigner_database, AssignLeads(), ASSIGNER)
+            await ingest_database.probe()
+            await assigner_database.probe()
             await self._meter.look_for_backends(application)
 
             async def send(size: int, batches: int, costs: tuple[Cost, Cost], are_ids_random: bool) -> None:

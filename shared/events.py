@@ -7,6 +7,7 @@ Every event of ours carries `event_id`, made once with its outbox row and kept b
 from __future__ import annotations
 
 from datetime import UTC, date, datetime
+from math import isfinite
 from secrets import token_hex
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
@@ -36,6 +37,8 @@ def _text(value: object) -> object:
     """Accept numbers where text is meant, and refuse what PostgreSQL cannot store."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return value
+    if isinstance(value, float) and not isfinite(value):
+        raise PydanticCustomError("finite", "must be text or a finite number")
     text = str(value).strip()
     if "\x00" in text:
         raise PydanticCustomError("nul", "must not have the character NUL (U+0000)")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import sys
+from types import TracebackType
 from typing import TextIO
 
 import structlog
-from structlog.typing import Processor
+from structlog.typing import EventDict, Processor, WrappedLogger
 
+from shared.errors import described
 from shared.settings import Settings
 
 LIBRARIES_THAT_TALK = ("aio_pika", "aiormq", "asyncio", "sqlalchemy.pool", "sqlalchemy.engine")
@@ -21,6 +23,7 @@ def configure_observability(service: str, settings: Settings) -> None:
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.StackInfoRenderer(),
+        _describe_error,
     ]
     root = logging.getLogger()
     root.handlers = [_handler(sys.stderr, shared, is_json=not sys.stderr.isatty())]
@@ -40,6 +43,7 @@ def configure_observability(service: str, settings: Settings) -> None:
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.bind_contextvars(service=service)
+    sys.excepthook = _log_the_end
 
 
 def silence_libraries() -> None:
@@ -48,12 +52,28 @@ def silence_libraries() -> None:
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
+def _describe_error(_: WrappedLogger, __: str, entry: EventDict) -> EventDict:
+    """Put what may be told of an error in the place of its traceback, whose text may hold a row."""
+    match entry.pop("exc_info", None):
+        case BaseException() as error:
+            entry["exception"] = described(error)
+        case (_, BaseException() as error, _):
+            entry["exception"] = described(error)
+        case True if (current := sys.exception()) is not None:
+            entry["exception"] = described(current)
+    return entry
+
+
+def _log_the_end(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Tell of an error that ends the process as of any other."""
+    if isinstance(error, Exception):
+        structlog.get_logger(__name__).critical("process.died", exc_info=error)
+    else:
+        sys.__excepthook__(kind, error, trace)
+
+
 def _handler(stream: TextIO, shared: list[Processor], *, is_json: bool) -> logging.Handler:
-    renderer: list[Processor] = (
-        [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
-        if is_json
-        else [structlog.dev.ConsoleRenderer()]
-    )
+    renderer: list[Processor] = [structlog.processors.JSONRenderer()] if is_json else [structlog.dev.ConsoleRenderer()]
     handler = logging.StreamHandler(stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(

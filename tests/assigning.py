@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from hypothesis import strategies as st
 
 from services.assigner.facts import Lead, Member, Route, Status
+from services.assigner.policies.choices import Answer
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -66,6 +68,16 @@ def a_route(**facts: Any) -> Route:
     return Route(**known | facts)
 
 
+def chosen(answer: Answer) -> list[int | None]:
+    return [choice.agent_id for choice in answer.choices]
+
+
+def received(members: Sequence[Member], leads: Sequence[Lead], picks: Sequence[int | None]) -> list[Member]:
+    """The members after each lead has gone to whom it was given."""
+    given = list(zip(leads, picks, strict=True))
+    return [member.after([lead for lead, pick in given if pick == member.agent_id]) for member in members]
+
+
 def optional(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     return st.one_of(st.none(), values)
 
@@ -79,13 +91,19 @@ def some_leads(draw: st.DrawFn, *, one_store: bool = False) -> list[Lead]:
     store = draw(stores)
     count = draw(st.integers(0, 12))
     return [
-        a_lead(key, business_line_id=draw(lines), store_code=store if one_store else draw(stores))
+        a_lead(
+            key,
+            business_line_id=draw(lines),
+            store_code=store if one_store else draw(stores),
+            customer_type=draw(st.sampled_from(["New", None])),
+            created_at=NOW + draw(st.integers(0, 3)) * timedelta(hours=1),
+        )
         for key in range(1, count + 1)
     ]
 
 
 @st.composite
-def some_members(draw: st.DrawFn, *, rows_for_stores: bool = False) -> list[Member]:
+def some_members(draw: st.DrawFn, *, rows_for_stores: bool = False, in_lot: bool = False) -> list[Member]:
     """Members with any counters, limits and states; one row an agent, or one for a store besides."""
     members = []
     for agent_id in draw(st.lists(st.integers(1, 8), unique=True, max_size=7)):
@@ -97,7 +115,17 @@ def some_members(draw: st.DrawFn, *, rows_for_stores: bool = False) -> list[Memb
             "day_count": draw(st.integers(0, 3)),
             "agent_count": draw(st.integers(0, 5)),
             "open_load": draw(st.integers(0, 4)),
+            "start_count": draw(st.integers(0, 2)),
+            "weight": draw(st.integers(0, 4)),
+            "priority": draw(st.sampled_from([1, 100, 100])),
         }
+        if in_lot:
+            agent |= {
+                "max_existing_per_lot": draw(optional(st.integers(0, 3))),
+                "max_new_per_lot": draw(optional(st.integers(0, 3))),
+                "lot_existing": draw(st.integers(0, 2)),
+                "lot_new": draw(st.integers(0, 2)),
+            }
         places = draw(st.sampled_from([[None], ["S"], [None, "S"], [None, "S", "T"]])) if rows_for_stores else [None]
         members += [
             a_member(

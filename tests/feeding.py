@@ -83,5 +83,8 @@ async def assert_each_exactly_once(
     assert mails.keys() == sent
     assert len(sent) == count
     assert count <= sum(mails.values()) <= count + killed_notifiers
-    counted = await stack.rows("SELECT sum(assigned_count) AS assigned, sum(day_count) AS today FROM member_counters")
+    counted = await stack.rows(
+        "SELECT (SELECT sum(assigned_count) FROM member_counters) AS assigned,"
+        " (SELECT sum(leads) FROM member_days) AS on_days"
+    )
     assert [tuple(row) for row in counted] == [(count, count)]

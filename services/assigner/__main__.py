@@ -6,14 +6,13 @@ Lots have a queue and connections of their own: a long one holds up no lead of a
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 from services.assigner import consumer, lots
 from services.assigner.consumer import AssignLeads
 from services.assigner.lots import RunLots
-from shared.db.session import DEADLINE_S, open_database
+from services.assigner.queries import SERVER_SETTINGS
+from shared.db.session import open_database
 from shared.messaging.loop import consume
-from shared.messaging.processing import Handler, Subscription
 from shared.process import run_service
 from shared.settings import Settings
 
@@ -21,23 +20,32 @@ from shared.settings import Settings
 async def serve(settings: Settings, stop: asyncio.Event) -> None:
     """Consume both queues until stopped."""
     async with asyncio.TaskGroup() as consumers:
-        consumers.create_task(
-            _serve(settings, stop, consumer.SUBSCRIPTION.at_most(settings.batch_size), AssignLeads(), DEADLINE_S)
-        )
-        consumers.create_task(_serve(settings, stop, lots.SUBSCRIPTION, RunLots(), lots.DEADLINE_S))
+        consumers.create_task(_assign_leads(settings, stop))
+        consumers.create_task(_run_lots(settings, stop))
 
 
-async def _serve(
-    settings: Settings, stop: asyncio.Event, subscription: Subscription, handler: Handler[Any], deadline_s: float
-) -> None:
-    name = f"leadline {subscription.queue}"
-    async with open_database(settings.database, application_name=name, deadline_s=deadline_s) as database:
+async def _assign_leads(settings: Settings, stop: asyncio.Event) -> None:
+    name = "leadline assigner"
+    async with open_database(settings.database, application_name=name, server_settings=SERVER_SETTINGS) as database:
         await consume(
             service="assigner",
             amqp_url=settings.amqp_url,
             database=database,
-            subscription=subscription,
-            handler=handler,
+            subscription=consumer.SUBSCRIPTION.at_most(settings.batch_size),
+            handler=AssignLeads(),
+            stop=stop,
+        )
+
+
+async def _run_lots(settings: Settings, stop: asyncio.Event) -> None:
+    name = "leadline assigner.lots"
+    async with open_database(settings.database, application_name=name, deadline_s=lots.DEADLINE_S) as database:
+        await consume(
+            service="assigner",
+            amqp_url=settings.amqp_url,
+            database=database,
+            subscription=lots.SUBSCRIPTION,
+            handler=RunLots(),
             stop=stop,
         )
 

@@ -44,7 +44,7 @@ async def assign(tx: AsyncConnection, piece: RouteBatch) -> Sequence[Event]:
         occasion=Occasion(piece.kind, moment, piece.requested_by, piece.request_id),
     )
     sequence = route.sequence if given.decision_id is None else route.sequence + 1
-    piece.book_after = Book(sequence, book.day, book.read_at, given.decided.members)
+    piece.book_after = Book(sequence, book.day, given.decided.members)
     return [*given.events, *look_again(elsewhere)]
 
 
@@ -75,13 +75,13 @@ async def _book(tx: AsyncConnection, piece: RouteBatch, route: Route, moment: Mo
     book = piece.book
     if (
         book is not None
-        and book.is_current(route.sequence, moment.day, moment.now)
+        and book.is_current(route.sequence, moment.day)
         and not route.counts_all_routes
         and all(member.max_load is None for member in book.members)
     ):
         return book
     members = [member.without_lot_caps() for member in await read_members(tx, route.id, moment.day)]
-    return Book(route.sequence, moment.day, moment.now, members)
+    return Book(route.sequence, moment.day, members)
 
 
 async def _worth_a_look(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from datetime import date
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from services.assigner.facts import Lead, Member
 
@@ -26,6 +27,11 @@ class WhyNot(StrEnum):
     DAILY_CAP = "daily cap reached"
     EXISTING_CAP = "cap on existing leads reached"
     NEW_CAP = "cap on new leads reached"
+
+    @property
+    def code(self) -> str:
+        """What programs may rely on; the value is for people."""
+        return self.name.lower()
 
 
 class Unassigned(StrEnum):
@@ -103,8 +109,42 @@ def room(lead: Lead, member: Member, most: int) -> int:
     """Tell how many leads of this one's kind a member may get now, up to `most`."""
     if mismatch(lead, member) is not None or not member.is_active or not member.is_enabled:
         return 0
-    caps = ((member.max_load, member.open_load), (member.max_daily_leads, member.day_count), _in_lot(lead, member))
+    caps = _caps(lead, member).values()
     return max(0, min([most, *(cap - received for cap, received in caps if cap is not None)]))
+
+
+def to_qualify(lead: Lead, member: Member) -> dict[str, Any] | None:
+    """Give the smallest changes of facts with which a member may get a lead; None if its row is for another store."""
+    if mismatch(lead, member) is WhyNot.OTHER_STORE:
+        return None
+    facts: dict[str, Any] = {}
+    if mismatch(lead, member) is WhyNot.OTHER_BUSINESS_LINE:
+        facts["business_line_id"] = lead.business_line_id
+    facts |= {name: True for name in ("is_active", "is_enabled") if not getattr(member, name)}
+    return facts | caps_for(lead, member, member.after([lead]))
+
+
+def lift_caps(lead: Lead, member: Member) -> Member:
+    """Give the member without those of its caps that a lead of this type counts towards."""
+    none: dict[str, Any] = dict.fromkeys(_caps(lead, member))
+    return replace(member, **none)
+
+
+def caps_for(lead: Lead, before: Member, after: Member) -> dict[str, int]:
+    """Give those caps that a lead of this type counts towards and that are too low for what a member has after it."""
+    received = _caps(lead, after)
+    caps = {name: cap for name, (cap, _) in _caps(lead, before).items()}
+    return {name: received[name][1] for name, cap in caps.items() if cap is not None and cap < received[name][1]}
+
+
+def _caps(lead: Lead, member: Member) -> dict[str, tuple[int | None, int]]:
+    """The caps by name that a lead of this type counts towards, each with what was received of it."""
+    of_type = "max_existing_per_lot" if lead.lead_type == "E" else "max_new_per_lot"
+    return {
+        "max_load": (member.max_load, member.open_load),
+        "max_daily_leads": (member.max_daily_leads, member.day_count),
+        of_type: _in_lot(lead, member),
+    }
 
 
 def _in_lot(lead: Lead, member: Member) -> tuple[int | None, int]:

@@ -4,27 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date
 
 from services.assigner.facts import Member
 from shared.messaging.envelope import Message
 from shared.messaging.processing import Deferred, Rejected
 
-#: What people change in the tables by hand, past every lock and sequence, counts after this time.
-BOOK_LASTS = timedelta(seconds=1)
-
 
 @dataclass(frozen=True, slots=True)
 class Book:
-    """A route's members with their counters, while the route's sequence and the day are these and it is not too old."""
+    """A route's members with their counters, as long as the route's sequence and the day are these.
+
+    Whatever changes them, also by hand in the tables, raises the sequence; agents' counters over all routes do not.
+    """
 
     sequence: int
     day: date
-    read_at: datetime
     members: Sequence[Member]
 
-    def is_current(self, sequence: int, day: date, now: datetime) -> bool:
-        return (self.sequence, self.day) == (sequence, day) and now - self.read_at < BOOK_LASTS
+    def is_current(self, sequence: int, day: date) -> bool:
+        return (self.sequence, self.day) == (sequence, day)
 
 
 @dataclass(slots=True)

@@ -10,11 +10,11 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from shared.events import FieldError
+from shared.messaging.bodies import HALF_CHARACTER
 
 VALUE_SHOWN_LENGTH = 80
 A_TIME = "must be a date or time such as 2025-01-31T10:00:00+05:30"
 A_DAY = "must be a date such as 2025-01-31"
-HALF_CHARACTER = "must not have half a character (a lone surrogate, U+D800 to U+DFFF)"
 #: What pydantic's types of errors ask for.
 EXPECTED = {
     "bool": "must be true or false",
@@ -26,15 +26,6 @@ EXPECTED = {
     "less_than_equal": "must be at most {le}",
     "model_": "must be one JSON object",
     "string_type": "must be text",
-}
-#: What the JSON parser says, and what it means.
-NOT_JSON = {
-    "surrogate": HALF_CHARACTER,
-    "hex escape": HALF_CHARACTER,
-    "unicode code point": "must be text in UTF-8",
-    "recursion limit": "must not be nested that deep",
-    "number out of range": "must not have a number that long",
-    "EOF while": "must be whole JSON: it ends too early",
 }
 
 
@@ -82,8 +73,6 @@ def _in_words(item: ErrorDetails) -> FieldError:
 
 def _problem(kind: str, value: object, context: Mapping[str, Any], message: str) -> str:
     """One error of pydantic's; `message` is its own, taken for the errors that our models word themselves."""
-    if kind == "json_invalid":
-        return _not_json(value, str(context.get("error", "")))
     if kind == "missing" or value is None or (isinstance(value, str) and not value.strip()):
         return "is required"
     if kind in {"too_long", "string_too_long"}:
@@ -92,14 +81,6 @@ def _problem(kind: str, value: object, context: Mapping[str, Any], message: str)
         if kind.startswith(prefix):
             return f"{expected.format_map(context)}, got {shown(value)}"
     return message.replace("Input should be", "must be")
-
-
-def _not_json(body: object, said: str) -> str:
-    text = body.decode(errors="replace") if isinstance(body, bytes) else str(body)
-    if not text.strip():
-        return "must be one JSON object, is empty"
-    problem = next((words for part, words in NOT_JSON.items() if part in said), "must be one JSON object, is not JSON")
-    return f"{problem} ({said}): {shown(text)}"
 
 
 def _printable(name: str) -> str:

@@ -9,6 +9,7 @@ from sqlalchemy import text
 
 from services.scheduler.mails import ask_for_mails
 from shared.db.session import Database
+from shared.errors import in_short
 from shared.events import AssignmentRequested
 from shared.messaging.failures import Other, classify
 from shared.messaging.publisher import Outgoing, Publisher
@@ -60,7 +61,7 @@ async def sweep_every(interval_s: float, database: Database, publisher: Publishe
         except Exception as error:
             if isinstance(classify(error), Other):
                 raise
-            log.warning("sweep.put_off", error=str(error))
+            log.warning("sweep.put_off", error=in_short(error))
         else:
             log.debug("sweep.done", routes=requested, mails=mails)
         try:

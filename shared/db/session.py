@@ -7,7 +7,7 @@ transaction that outlives its deadline has its socket cut instead; the driver th
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 from sqlalchemy import text
@@ -64,9 +64,14 @@ class Database:
 
 @asynccontextmanager
 async def open_database(
-    url: str, *, application_name: str = "leadline", pool_size: int = 4, deadline_s: float = DEADLINE_S
+    url: str,
+    *,
+    application_name: str = "leadline",
+    pool_size: int = 4,
+    deadline_s: float = DEADLINE_S,
+    server_settings: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Database]:
-    """Give a pool on `url` (postgresql+asyncpg://…). Connects on first use.
+    """Give a pool on `url` (postgresql+asyncpg://…). Connects on first use. `server_settings` come on top of ours.
 
     A longer deadline is for what is larger than any batch of messages; nobody waits longer for a lock.
     """
@@ -75,12 +80,14 @@ async def open_database(
         pool_size=pool_size,
         max_overflow=pool_size,
         pool_timeout=DEADLINE_S,
+        hide_parameters=True,  # an error's text may be shown: no rows in it
         connect_args={
             "timeout": CONNECT_TIMEOUT_S,
             "server_settings": {
                 **SERVER_SETTINGS,
                 "statement_timeout": f"{deadline_s * 2 / 3:.0f}s",
                 "idle_in_transaction_session_timeout": f"{deadline_s * 5 / 6:.0f}s",
+                **(server_settings or {}),
                 "application_name": application_name,
             },
         },

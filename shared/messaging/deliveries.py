@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Container, Sequence
 
 from shared.messaging.envelope import Invalid, Message
 
@@ -43,20 +44,36 @@ class Deliveries:
                 batch.append(arrival)
         later.extend(self._waiting)
         self._waiting = later
-        if not self._waiting:
-            self.arrived.clear()
+        self._tell()
         return batch
+
+    def take_newest(self, *, besides: Container[str] = ()) -> Arrival | None:
+        """Give the newest message that never came before and is first of its key, if any; of no key in `besides`."""
+        first: dict[str, Arrival] = {}
+        for arrival in self._waiting:
+            first.setdefault(arrival.key, arrival)
+        for key, arrival in reversed(first.items()):
+            if isinstance(arrival, Message) and arrival.delivery.delivery_count == 0 and key not in besides:
+                self._waiting.remove(arrival)
+                self._tell()
+                return arrival
+        return None
 
     def take_all(self) -> tuple[list[Arrival], list[Arrival]]:
         """Empty it: what came for the first time, and what had been delivered before."""
         clean = [arrival for arrival in self._waiting if arrival.delivery.delivery_count == 0]
         returned = [arrival for arrival in self._waiting if arrival.delivery.delivery_count > 0]
         self._waiting.clear()
-        self.arrived.clear()
+        self._tell()
         return clean, returned
 
-    def put_back(self, arrivals: list[Arrival]) -> None:
+    def put_back(self, arrivals: Sequence[Arrival]) -> None:
         """Give arrivals back to the front, in their order."""
         self._waiting.extendleft(reversed(arrivals))
+        self._tell()
+
+    def _tell(self) -> None:
         if self._waiting:
             self.arrived.set()
+        else:
+            self.arrived.clear()

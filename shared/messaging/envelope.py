@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,6 +16,7 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 
 from shared.events import BY_TYPE, Event
+from shared.messaging.bodies import lead_id_in, why_unreadable
 from shared.messaging.topology import EVENTS_EXCHANGE
 
 SHORT_STRING_MAX_BYTES = 255
@@ -38,6 +40,10 @@ BROKER_HEADERS = frozenset(
     {"x-death", "x-delivery-count", "x-acquired-count", "x-first-death-exchange", "x-first-death-queue"}
     | {"x-first-death-reason", "x-last-death-exchange", "x-last-death-queue", "x-last-death-reason", "CC", "BCC"}
 )
+
+
+#: Controls but the line feed, those of direction, and halves of characters.
+_UNPRINTABLE = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +109,10 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Invalid:
-    """A delivery that holds none, and why, in words. `error` is pydantic's, where the JSON was readable."""
+    """A delivery that holds none, and why, in words. `error` is pydantic's, where the JSON was readable.
+
+    `lead_id` is the lead that it is about, where that can be read and can be one.
+    """
 
     delivery: Delivery
     reason: str
@@ -124,15 +133,24 @@ def read(delivery: Delivery, event_types: Sequence[str]) -> Message | Invalid:
     if len(delivery.body) > BODY_MAX_BYTES:
         size = len(delivery.body)
         return Invalid(delivery, f"the body has {size:,} bytes; at most {BODY_MAX_BYTES:,} are taken")
-    model = BY_TYPE[event_type]
     try:
-        if _is_cloudevent(delivery):
-            return Message(delivery, model.model_validate(_unwrapped(delivery)))
-        return Message(delivery, model.model_validate_json(delivery.body))
+        return Message(delivery, _event(delivery, BY_TYPE[event_type]))
     except ValidationError as error:
-        return Invalid(delivery, _in_words(error), error, _lead_id(delivery.body))
+        return Invalid(delivery, _in_words(error), error, lead_id_in(delivery.body))
     except ValueError as error:
-        return Invalid(delivery, f"the body is not JSON: {error}")
+        return Invalid(delivery, str(error), lead_id=lead_id_in(delivery.body))
+
+
+def _event(delivery: Delivery, model: type[Event]) -> Event:
+    """Give the event, or raise ValidationError, or ValueError with the reason why there is none to validate."""
+    if _is_cloudevent(delivery):
+        return model.model_validate(_unwrapped(delivery))
+    try:
+        return model.model_validate_json(delivery.body)
+    except ValidationError as error:
+        if error.errors(include_url=False, include_context=False, include_input=False)[0]["type"] != "json_invalid":
+            raise
+        raise ValueError(why_unreadable(delivery.body)) from None
 
 
 def _is_cloudevent(delivery: Delivery) -> bool:
@@ -144,7 +162,10 @@ def _is_cloudevent(delivery: Delivery) -> bool:
 
 def _unwrapped(delivery: Delivery) -> dict[str, Any]:
     """Give the event inside a CloudEvent, with its id and time where the event itself has none."""
-    body = from_json(delivery.body)
+    try:
+        body = from_json(delivery.body)
+    except ValueError:
+        raise ValueError(why_unreadable(delivery.body)) from None
     if not isinstance(body, dict):
         raise ValueError("a CloudEvent's body must be a JSON object")  # noqa: TRY004  # bad input, not a bad call
     if (delivery.content_type or "").startswith("application/cloudevents+json"):
@@ -160,20 +181,9 @@ def _unwrapped(delivery: Delivery) -> dict[str, Any]:
 
 def _in_words(error: ValidationError) -> str:
     problems = error.errors(include_url=False, include_context=False, include_input=False)
-    if problems[0]["type"] == "json_invalid":
-        return f"the body is not JSON: {problems[0]['msg'].removeprefix('Invalid JSON: ')}"
     if problems[0]["type"] == "model_type":
         return "the body must be one JSON object"
     return "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in problems)
-
-
-def _lead_id(body: bytes) -> str | None:
-    try:
-        value = from_json(body)
-    except ValueError:
-        return None
-    lead_id = value.get("lead_id") if isinstance(value, dict) else None
-    return str(lead_id)[:SHORT_STRING_MAX_BYTES] if isinstance(lead_id, str | int) else None
 
 
 # Outward.
@@ -224,9 +234,9 @@ def failed_copy(
         ATTEMPTS: attempts,
         ORIGIN_QUEUE: queue,
         ORIGIN_MESSAGE_ID: delivery.headers.get(ORIGIN_MESSAGE_ID, delivery.message_id or ""),
-        REASON: _escaped(failure.reason)[:REASON_MAX_BYTES].decode(errors="ignore"),
+        REASON: _escaped(failure.reason[:REASON_MAX_BYTES])[:REASON_MAX_BYTES].decode(errors="ignore"),
         ERROR_TYPE: failure.error_type,
-        TRACEBACK: _escaped(failure.traceback)[-TRACEBACK_MAX_BYTES:].decode(errors="ignore"),
+        TRACEBACK: _escaped(failure.traceback[-TRACEBACK_MAX_BYTES:])[-TRACEBACK_MAX_BYTES:].decode(errors="ignore"),
         FIRST_FAILED_AT: delivery.headers.get(FIRST_FAILED_AT, now.isoformat()),
         FAILED_AT: now.isoformat(),
     }
@@ -259,4 +269,5 @@ def _kept(delivery: Delivery) -> dict[str, Any]:
 
 
 def _escaped(value: str) -> bytes:
-    return value.encode(errors="backslashreplace")
+    """Text for a header: what steers a terminal, or cannot be stored or encoded, as a backslash and its number."""
+    return _UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), value).encode()

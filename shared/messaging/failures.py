@@ -2,18 +2,18 @@
 
 Four kinds are told apart. *Again*: the same batch may go through at once (a deadlock, a lock timeout). *Outage*:
 something we depend on is away; nobody's fault, no attempt spent. *Other*: the message's fault or ours; the batch is
-split until the culprit is alone. Ten culprits in a row with the same error and none through are no culprits: the
-*breaker* opens.
+split until the culprit is alone. Ten culprits in a row with the same error and none through may be none: the *breaker*
+opens, and is closed by the first part that goes through. What still fails then is a culprit after all.
 """
 
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 from traceback import extract_tb
 
+from shared.errors import chain, sqlstate_of
 from shared.outage import DependencyGoneError
 
 AGAIN_LIMIT = 5
@@ -52,7 +52,7 @@ class Other:
 def classify(error: BaseException) -> Again | Outage | Other:
     """Tell what kind of failure an exception is, by SQLSTATE where it has one. Needs no driver to be installed."""
     fingerprint = fingerprint_of(error)
-    kinds = (kind for cause in _chain(error) if (kind := _kind_of(cause, fingerprint)) is not None)
+    kinds = (kind for cause in chain(error) if (kind := _kind_of(cause, fingerprint)) is not None)
     return next(kinds, Other(fingerprint))
 
 
@@ -73,24 +73,13 @@ def _kind_of(cause: BaseException, fingerprint: str) -> Again | Outage | None:
 
 def fingerprint_of(error: BaseException) -> str:
     """Name an error by its type, SQLSTATE and innermost place of ours: no message text, no ids, no line numbers."""
-    state = next((s for cause in _chain(error) if (s := getattr(cause, "sqlstate", None))), None)
     places = [
         f"{PurePath(frame.filename).stem}.{frame.name}"
         for frame in extract_tb(error.__traceback__)
         if "site-packages" not in frame.filename
     ]
-    parts = (type(error).__name__, state, places[-1] if places else None)
+    parts = (type(error).__name__, sqlstate_of(error), places[-1] if places else None)
     return ":".join(part for part in parts if part)
-
-
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    seen: set[int] = set()
-    following: BaseException | None = error
-    while following is not None and id(following) not in seen:
-        seen.add(id(following))
-        yield following
-        original = getattr(following, "orig", None)
-        following = original if isinstance(original, BaseException) else following.__cause__
 
 
 # What to do next.
@@ -106,12 +95,15 @@ class State:
     fingerprint: str | None = None
     culprits: frozenset[str] = field(default_factory=frozenset)
     is_broken: bool = False
+    #: Keys that failed before something else went through and closed the breaker.
+    suspects: frozenset[str] = field(default_factory=frozenset)
 
 
 @dataclass(frozen=True, slots=True)
 class Through:
     """A part of a batch is committed. `tells`: the handler had a hand in it, so it speaks for the next one."""
 
+    keys: tuple[str, ...] = ()
     tells: bool = True
 
 
@@ -126,6 +118,11 @@ class Failed:
 @dataclass(frozen=True, slots=True)
 class Settle:
     """Acknowledge the part."""
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """Acknowledge the part, and close the breaker: run again all that is held."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,19 +151,27 @@ class Hold:
 
 @dataclass(frozen=True, slots=True)
 class Break:
-    """Open the breaker, or keep it open: pause, hold everything, spend no attempt, try this part again later."""
+    """Open the breaker, or keep it open: hold the culprit, spend no attempt, pause; then try a fresh arrival.
+
+    Good messages may wait behind a run of bad ones: what is held is tried only while nothing fresh is there.
+    """
 
     fingerprint: str
 
 
-Action = Settle | RunAgain | AwaitDependency | Split | Hold | Break
+@dataclass(frozen=True, slots=True)
+class Blame:
+    """A culprit for certain, since something else went through between its failures: spend an attempt of it."""
+
+
+Action = Settle | Close | RunAgain | AwaitDependency | Split | Hold | Break | Blame
 
 
 def step(state: State, result: Through | Failed) -> tuple[State, Action]:
     """Say what to do after a part went through or failed, and what to remember."""
     match result:
-        case Through(tells):
-            return State() if tells else state, Settle()
+        case Through(keys, tells):
+            return _through(state, keys) if tells else (state, Settle())
         case Failed(Again(fingerprint), keys):
             if state.again < AGAIN_LIMIT:
                 return replace(state, again=state.again + 1), RunAgain(state.again + 1)
@@ -179,13 +184,20 @@ def step(state: State, result: Through | Failed) -> tuple[State, Action]:
             return _other(state, failure.fingerprint, keys)
 
 
-def _other(state: State, fingerprint: str, keys: tuple[str, ...]) -> tuple[State, Action]:
-    if len(keys) > 1:
-        return replace(state, again=0, outages=0), Split()
+def _through(state: State, keys: tuple[str, ...]) -> tuple[State, Action]:
     if state.is_broken:
-        return replace(state, again=0, outages=0), Break(fingerprint)
-    earlier = state.culprits if state.fingerprint == fingerprint else frozenset()
+        return State(suspects=(state.suspects | state.culprits) - set(keys)), Close()
+    return State(suspects=state.suspects - set(keys)), Settle()
+
+
+def _other(state: State, fingerprint: str, keys: tuple[str, ...]) -> tuple[State, Action]:
+    state = replace(state, again=0, outages=0)
+    if len(keys) > 1:
+        return state, Split()
+    if not state.is_broken and state.suspects.issuperset(keys):
+        return replace(state, suspects=state.suspects - set(keys)), Blame()
+    earlier = state.culprits if state.is_broken or state.fingerprint == fingerprint else frozenset()
     culprits = earlier | set(keys)
-    is_broken = len(culprits) >= BREAKER_LIMIT
-    after = State(fingerprint=fingerprint, culprits=culprits, is_broken=is_broken)
+    is_broken = state.is_broken or len(culprits) >= BREAKER_LIMIT
+    after = replace(state, fingerprint=fingerprint, culprits=culprits, is_broken=is_broken)
     return after, Break(fingerprint) if is_broken else Hold()

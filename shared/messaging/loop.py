@@ -19,10 +19,11 @@ from shared.messaging import broker
 from shared.messaging.broker import ConsumerChannel
 from shared.messaging.deliveries import Deliveries
 from shared.messaging.envelope import Delivery, read
-from shared.messaging.processing import Handler, Probe, Processor, Subscription
+from shared.messaging.processing import Handler, Processor, Subscription
 from shared.messaging.publisher import Dispatch, open_publisher
 from shared.messaging.relay import relaying
 from shared.messaging.settling import Settlement
+from shared.messaging.waiting import Probe
 
 log = structlog.get_logger(__name__)
 
@@ -104,7 +105,7 @@ class _Session:
         self._deliveries.put(self._read(delivery))
 
     async def run(self) -> None:
-        self._processor.begin(self._settlement)
+        self._processor.begin(self._settlement, self._deliveries)
         wakes = [asyncio.create_task(self._wake_on(event)) for event in (self._stop, self._channel.lost)]
         try:
             while not self._is_over():
@@ -123,10 +124,11 @@ class _Session:
 
     async def _arrival(self) -> None:
         """Wait for a delivery, or for the end; culprits are held no longer than PATIENCE_S without one."""
-        while self._processor.holds_culprits and not self._deliveries.arrived.is_set():
+        while self._processor.holds_culprits and not self._deliveries.arrived.is_set() and not self._is_over():
             if not await _is_set_within(self._deliveries.arrived, PATIENCE_S):
                 await self._processor.give_up()
-        await self._deliveries.arrived.wait()
+        if not self._is_over():
+            await self._deliveries.arrived.wait()
 
     async def _carefully(self) -> None:
         """One message at a time, until one has come that was never delivered before."""
@@ -153,7 +155,7 @@ class _Session:
             if self._is_over():
                 return
             if not self._deliveries.has_returned:
-                await self._processor.process(self._deliveries.take(size))
+                await self._processor.process(self._deliveries.take(size), in_place=True)
         await self._channel.cancel()
         clean, returned = self._deliveries.take_all()
         log.info("consumer.careful", queue=self._subscription.queue, clean=len(clean), returned=len(returned))

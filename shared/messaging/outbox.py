@@ -1,4 +1,7 @@
-"""The outbox: a transaction's events in one row of the same transaction, until the broker has confirmed them all."""
+"""The outbox: a transaction's events in rows of the same transaction, until the broker has confirmed them.
+
+All are in one row, but for a transaction with more events than a row may have.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +17,16 @@ from shared.messaging.envelope import Outgoing
 from shared.messaging.topology import queues_for
 
 TRACEPARENT = "traceparent"
+#: The most events in a row. A row is sent, and sent again, as a whole.
+EVENTS_A_ROW = 1_000
 
+#: The relays leave a row alone while whoever wrote it sends it: a second longer for each row before it.
 ADD = text("""
     WITH gone AS (DELETE FROM outbox WHERE id = ANY(CAST(:remove AS bigint[])))
     INSERT INTO outbox (service, types, keys, bodies, traceparents, due_at)
     VALUES (
         :service, CAST(:types AS text[]), CAST(:keys AS text[]), CAST(:bodies AS text[]), CAST(:traceparents AS text[]),
-        now() + CASE WHEN :is_left THEN 0 ELSE 5 END * interval '1 second'
+        CASE WHEN :is_left THEN now() ELSE clock_timestamp() + (5 + :before) * interval '1 second' END
     )
     RETURNING id
 """)
@@ -53,32 +59,31 @@ async def add(
     traces: Mapping[str, str] | None = None,
     *,
     is_left: bool = False,
-) -> OutboxRow | None:
-    """Write all events as one row, and delete the confirmed rows `remove` with the same statement.
+) -> list[OutboxRow]:
+    """Write all events, in their order, and delete the confirmed rows `remove` with the same statement.
 
-    `traces` gives the incoming `traceparent` per event key. Publish the row returned once the transaction is committed;
-    one that `is_left` to the relays is due to them at once.
+    `traces` gives the incoming `traceparent` per event key. Publish the rows returned once the transaction is
+    committed; what `is_left` to the relays is due to them at once.
     """
-    if not events:
-        if remove:
-            await tx.execute(REMOVE, {"remove": list(remove)})
-        return None
+    if remove and not events:
+        await tx.execute(REMOVE, {"remove": list(remove)})
+    rows: list[OutboxRow] = []
+    for start in range(0, len(events), EVENTS_A_ROW):
+        values = {"service": service, "remove": list(remove), "is_left": is_left, "before": len(rows)}
+        rows.append(await _add(tx, events[start : start + EVENTS_A_ROW], traces or {}, values))
+        remove = ()
+    return rows
+
+
+async def _add(
+    tx: AsyncConnection, events: Sequence[Event], traces: Mapping[str, str], values: Mapping[str, object]
+) -> OutboxRow:
     types = [event.type for event in events]
     keys = [event.key or "" for event in events]
     bodies = [event.to_json() for event in events]
-    traceparents = [follow((traces or {}).get(key)) for key in keys]
-    row = await tx.execute(
-        ADD,
-        {
-            "service": service,
-            "types": types,
-            "keys": keys,
-            "bodies": bodies,
-            "traceparents": traceparents,
-            "remove": list(remove),
-            "is_left": is_left,
-        },
-    )
+    traceparents = [follow(traces.get(key)) for key in keys]
+    arrays = {"types": types, "keys": keys, "bodies": bodies, "traceparents": traceparents}
+    row = await tx.execute(ADD, {**values, **arrays})
     return _row(row.scalar_one(), types, keys, bodies, traceparents)
 
 

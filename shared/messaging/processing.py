@@ -5,10 +5,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 import traceback
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar
@@ -19,19 +19,19 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from shared.db.session import Database
 from shared.events import Event
 from shared.messaging import failures, outbox
-from shared.messaging.deliveries import Arrival
+from shared.messaging.deliveries import Arrival, Deliveries
 from shared.messaging.envelope import Delivery, Failure, Invalid, Message
+from shared.messaging.outbox import OutboxRow
 from shared.messaging.publisher import Dispatch
 from shared.messaging.settling import Settlement
+from shared.messaging.waiting import Probe, Waiting
 
 log = structlog.get_logger(__name__)
 
 Piece = TypeVar("Piece")
-Probe = Callable[[], Awaitable[None]]
 
 AGAIN_PAUSE_S = 0.05
 NO_ERROR = Exception("none")
-PAUSE_LIMIT_S = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,46 +111,72 @@ class Processor:
         self._handler = handler
         self._subscription = subscription
         self._dispatch = dispatch
-        self._probes = {"database": database.probe, "network": database.probe, **probes}
+        probes = {"database": database.probe, "network": database.probe, **probes}
+        self._waiting = Waiting(subscription.queue, subscription.hold_s, probes)
         self._state = failures.State()
-        self._broken_since = 0.0
-        self._broken_pause = 0.0
+        self._deliveries: Deliveries
         self._settlement: Settlement
         #: Culprits, not yet sent to the ladder: if all that follow fail alike, they are none.
-        self._held: list[tuple[Arrival, BaseException]] = []
-        #: What is being waited for, in words; None when all is well.
-        self.waits_for: str | None = None
+        self._held: deque[tuple[Arrival, BaseException]] = deque()
 
-    def begin(self, settlement: Settlement) -> None:
-        """Settle on a new channel from now on. What was held came on the old one, and comes again."""
+    def begin(self, settlement: Settlement, deliveries: Deliveries) -> None:
+        """Serve a new channel from now on. What was held came on the old one, and comes again."""
         self._settlement = settlement
-        self._held = []
+        self._deliveries = deliveries
+        self._waiting.begin(settlement)
+        self._held.clear()
         self._state = replace(self._state, again=0, outages=0)
 
     @property
     def holds_culprits(self) -> bool:
         return bool(self._held)
 
-    async def process(self, batch: Sequence[Arrival]) -> None:
-        """Bring every arrival to its end, or hold it; unsettled stays what a lost channel or a stop interrupts."""
+    async def process(self, batch: Sequence[Arrival], *, in_place: bool = False) -> None:
+        """Bring every arrival to its end, or hold it; unsettled stays what a lost channel or a stop interrupts.
+
+        `in_place`: others may arrive meanwhile, so an open breaker is waited for here, and what of the batch it keeps
+        from being tried goes back to the deliveries. Else it goes to the queue's end, no attempt spent.
+        """
         parts = _parts(batch)
         while parts and not self._settlement.is_lost:
             part = parts.pop()
             action, refused, error = await self._attempt(part)
-            if isinstance(action, failures.Settle):
-                await self._through(part, refused)
-            elif not await self._troubled(action, part, parts, error):
+            if isinstance(action, failures.Settle | failures.Close):
+                await self._through(action, part, parts, refused)
+            elif not await self._troubled(action, part, parts, error, in_place=in_place):
                 return await self._leave(parts)
         return None
 
-    async def _through(self, part: Sequence[Arrival], refused: Sequence[Apart]) -> None:
-        self.waits_for = None
+    async def _through(
+        self,
+        action: failures.Settle | failures.Close,
+        part: Sequence[Arrival],
+        parts: list[Sequence[Arrival]],
+        refused: Sequence[Apart],
+    ) -> None:
         await self._settle(part, refused)
-        if not self._state.culprits:
-            await self.give_up()
+        match action:
+            case failures.Close():
+                log.info("breaker.closed", queue=self._subscription.queue, held=len(self._held))
+                self._waiting.over()
+                held = (arrival for arrival, _ in self._held)
+                self._deliveries.put_back(sorted(held, key=lambda arrival: arrival.delivery.tag))
+                self._held.clear()
+            case failures.Settle() if self._state.is_broken:
+                parts += self._next_try()
+            case failures.Settle():
+                self._waiting.over()
+                if not self._state.culprits:
+                    await self.give_up()
 
     async def _troubled(
-        self, action: failures.Action, part: Sequence[Arrival], parts: list[Sequence[Arrival]], error: BaseException
+        self,
+        action: failures.Action,
+        part: Sequence[Arrival],
+        parts: list[Sequence[Arrival]],
+        error: BaseException,
+        *,
+        in_place: bool,
     ) -> bool:
         """Do what a part's failure asks for; False if there is no going on."""
         match action:
@@ -162,33 +188,45 @@ class Processor:
                 parts += [part[middle:], part[:middle]]
             case failures.Hold():
                 self._held.append((part[0], error))
+            case failures.Blame():
+                await self._spend_attempt(part[0], error)
             case failures.AwaitDependency(dependency):
                 parts.append(part)
-                return await self._outage(dependency, error)
+                return await self._waiting.for_dependency(dependency, error)
             case failures.Break(fingerprint):
-                parts[:0] = [part, *([arrival] for arrival, _ in self._held)]  # run after all the others
-                self._held = []
-                return await self._broken(fingerprint, error)
+                self._held.append((part[0], error))
+                if not await self._waiting.between_tries(fingerprint, error, in_place=in_place):
+                    return False
+                self._deliveries.put_back([arrival for rest in reversed(parts) for arrival in rest])
+                parts[:] = self._next_try()
         return True
+
+    def _next_try(self) -> list[Sequence[Arrival]]:
+        """Choose what an open breaker tries next: the newest arrival, or what has been held longest."""
+        held = {arrival.key for arrival, _ in self._held}
+        if (newest := self._deliveries.take_newest(besides=held)) is not None:
+            return [[newest]]
+        return [[self._held.popleft()[0]]] if self._held else []
 
     async def give_up(self) -> None:
         """Spend an attempt of each culprit held: something else went through since, or nothing came for a while."""
-        held, self._held = self._held, []
-        for arrival, error in held:
-            story = "".join(traceback.format_exception(error))
-            reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
-            log.error("message.failed", queue=self._subscription.queue, reason=reason, exc_info=error)
-            await self._settlement.retry(arrival.delivery, Failure(reason, failures.fingerprint_of(error), story))
+        while self._held:
+            await self._spend_attempt(*self._held.popleft())
+
+    async def _spend_attempt(self, culprit: Arrival, error: BaseException) -> None:
+        log.error("message.failed", queue=self._subscription.queue, key=culprit.key, exc_info=error)
+        failure = Failure(_reason(error), failures.fingerprint_of(error), "".join(traceback.format_exception(error)))
+        await self._settlement.retry(culprit.delivery, failure)
 
     async def _attempt(self, part: Sequence[Arrival]) -> tuple[failures.Action, Sequence[Apart], BaseException]:
+        keys = tuple(arrival.key for arrival in part)
         try:
             refused = await self._run(part)
         except Exception as error:  # classified here; what it leads to is the action
-            failed = failures.Failed(failures.classify(error), tuple(arrival.key for arrival in part))
-            self._state, action = failures.step(self._state, failed)
+            self._state, action = failures.step(self._state, failures.Failed(failures.classify(error), keys))
             return action, (), error
-        tells = any(isinstance(arrival, Message) for arrival in part)
-        self._state, action = failures.step(self._state, failures.Through(tells))
+        through = failures.Through(keys, tells=any(isinstance(arrival, Message) for arrival in part))
+        self._state, action = failures.step(self._state, through)
         return action, refused, NO_ERROR
 
     async def _run(self, part: Sequence[Arrival]) -> list[Apart]:
@@ -207,9 +245,9 @@ class Processor:
         async with self._database.begin() as tx:
             effects = await self._handler.save(tx, piece)
             events = [effect for effect in effects if isinstance(effect, Event)]
-            row = await outbox.add(tx, self._service, events, confirmed, traces)
+            rows = await outbox.add(tx, self._service, events, confirmed, traces)
         self._dispatch.forget(confirmed)
-        await self._dispatch.send(row)
+        await self._send(rows)
         return [effect for effect in effects if not isinstance(effect, Event)]
 
     async def _refuse(self, invalid: Sequence[Invalid]) -> list[Apart]:
@@ -221,9 +259,13 @@ class Processor:
             events += tells
         if events:
             async with self._database.begin() as tx:
-                row = await outbox.add(tx, self._service, events)
-            await self._dispatch.send(row)
+                rows = await outbox.add(tx, self._service, events)
+            await self._send(rows)
         return refused
+
+    async def _send(self, rows: Sequence[OutboxRow]) -> None:
+        for row in rows:
+            await self._dispatch.send(row)
 
     async def _settle(self, part: Sequence[Arrival], refused: Sequence[Apart]) -> None:
         """Acknowledge what went through; bury, defer or put off the others, once each, the copy confirmed first."""
@@ -238,42 +280,15 @@ class Processor:
                 case Busy(message):
                     await self._settlement.put_off(message.delivery)
 
-    async def _outage(self, dependency: str, error: BaseException) -> bool:
-        """Wait in place until a dependency answers again; False if the wait was given up."""
-        probe = self._probes.get(dependency, _no_probe)
-        self.waits_for = f"{dependency} to answer"
-        log.warning("outage.begins", waits_for=dependency, error=str(error))
-        async for _ in _pauses(self._settlement, self._subscription.hold_s):
-            try:
-                await probe()
-            except Exception as still:  # whatever it is, the dependency is not back
-                log.debug("outage.lasts", waits_for=dependency, error=str(still))
-            else:
-                self.waits_for = None
-                log.info("outage.over", waited_for=dependency)
-                return True
-        return False
-
-    async def _broken(self, fingerprint: str, error: BaseException) -> bool:
-        """Pause before the next try; False if the time to hold is over."""
-        if self.waits_for is None:
-            log.error("breaker.open", queue=self._subscription.queue, error_type=fingerprint, exc_info=error)
-            self._broken_since = asyncio.get_running_loop().time()
-            self._broken_pause = 0.5
-        self.waits_for = f"the cause of {fingerprint} to be mended"
-        self._broken_pause = min(self._broken_pause * 2, PAUSE_LIMIT_S)
-        is_in_time = asyncio.get_running_loop().time() - self._broken_since < self._subscription.hold_s
-        return await self._settlement.pause(self._broken_pause) and is_in_time
-
     async def _leave(self, parts: Sequence[Sequence[Arrival]]) -> None:
-        """The wait was too long: put all that is left at the queue's end, no attempt spent."""
+        """Put all that is left at the queue's end, no attempt spent: the wait was too long, or none is possible."""
         if self._settlement.is_stopping or self._settlement.is_lost:
             return
-        left = [arrival for part in parts for arrival in part] + [arrival for arrival, _ in self._held]
-        self._held = []
-        log.warning("batch.put_back", queue=self._subscription.queue, messages=len(left), waits_for=self.waits_for)
+        left = [arrival for arrival, _ in self._held] + [arrival for part in reversed(parts) for arrival in part]
+        self._held.clear()
+        what = self._waiting.what
+        log.warning("batch.put_back", queue=self._subscription.queue, messages=len(left), waits_for=what)
         await self._settlement.give_back(arrival.delivery for arrival in left)
-        self.waits_for = None
 
 
 def _parts(batch: Sequence[Arrival]) -> list[Sequence[Arrival]]:
@@ -283,17 +298,7 @@ def _parts(batch: Sequence[Arrival]) -> list[Sequence[Arrival]]:
     return [part for part in (invalid, valid) if part]
 
 
-async def _no_probe() -> None:
-    """Nothing to ask: the work itself shows whether it is back."""
-
-
-async def _pauses(settlement: Settlement, limit_s: float) -> AsyncIterator[None]:
-    """Yield after growing pauses, until the limit, the end of the channel or the stop of the process."""
-    pause, passed = 0.2, 0.0
-    while passed < limit_s:
-        wait = pause * random.uniform(0.7, 1.3)
-        if not await settlement.pause(wait):
-            return
-        yield
-        passed += wait
-        pause = min(pause * 2, PAUSE_LIMIT_S / 3)
+def _reason(error: BaseException) -> str:
+    """Give an error's type and the first line of what it says, whatever that is."""
+    said = "".join(traceback.format_exception_only(error)).removeprefix(f"{type(error).__module__}.")
+    return next(iter(said.splitlines()), type(error).__name__)

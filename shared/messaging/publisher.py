@@ -138,10 +138,8 @@ class Dispatch:
     def forget(self, row_ids: frozenset[int]) -> None:
         self._confirmed -= row_ids
 
-    async def send(self, row: OutboxRow | None) -> None:
+    async def send(self, row: OutboxRow) -> None:
         """Begin to publish a committed row; waits first while too many are unconfirmed."""
-        if row is None:
-            return
         while len(self._tasks) >= ROWS_IN_FLIGHT:
             await asyncio.wait(self._tasks.values(), return_when=asyncio.FIRST_COMPLETED)
         task = asyncio.create_task(self._publish(row))

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, suppress
 import structlog
 
 from shared.db.session import Database
+from shared.errors import in_short
 from shared.messaging import outbox
 from shared.messaging.failures import Other, classify
 from shared.messaging.publisher import Dispatch
@@ -55,7 +56,7 @@ async def _try(work: Awaitable[None]) -> None:
         if isinstance(classify(error), Other):
             log.exception("relay.failed")
         else:
-            log.debug("relay.waits", error=str(error))
+            log.debug("relay.waits", error=in_short(error))
 
 
 async def tidy(database: Database, dispatch: Dispatch) -> None:

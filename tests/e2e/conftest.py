@@ -1,7 +1,7 @@
 """Real processes on nodes of their own: these tests stop and kill servers that other sessions may be using.
 
-`LEADLINE_E2E_LEADS` (600) says how many leads the heaviest test feeds, `LEADLINE_E2E_OUTAGE_S` (15) how long the
-database is away.
+`LEADLINE_E2E_LEADS` (400) says how many leads the heaviest test feeds at least, `LEADLINE_E2E_OUTAGE_S` (15) how long
+the database is away.
 """
 
 from __future__ import annotations
@@ -68,14 +68,14 @@ async def stack(nodes: Nodes, database_url: str, amqp_url: str, tmp_path: Path) 
 
 @pytest.fixture(scope="session")
 def many() -> int:
-    """How many leads the heaviest test feeds."""
-    return int(os.environ.get("LEADLINE_E2E_LEADS", "600"))
+    """How many leads the heaviest test feeds at least."""
+    return int(os.environ.get("LEADLINE_E2E_LEADS", "400"))
 
 
 @pytest.fixture(scope="session")
 def some(many: int) -> int:
     """How many leads the other tests under load feed."""
-    return many // 3
+    return many // 2
 
 
 @pytest.hookimpl(wrapper=True)

@@ -23,7 +23,7 @@ from services.cli.local.nodes import TEST_STATE, Nodes, running_nodes
 from shared.db.session import Database, open_database
 from shared.events import LeadAccepted, LeadUnassigned
 from shared.messaging import topology
-from shared.messaging.envelope import Message, Outgoing
+from shared.messaging.envelope import ATTEMPTS, Message, Outgoing
 from shared.messaging.loop import consume
 from shared.messaging.processing import Deferred, Effect, Rejected, Subscription
 from shared.messaging.publisher import open_publisher
@@ -199,12 +199,18 @@ async def lay_out(amqp_url: str, database_url: str) -> None:
         await tx.execute(text(EFFECTS))
 
 
-async def publish(amqp_url: str, lead_ids: Sequence[str], exchange: str = "leads") -> None:
+async def publish(amqp_url: str, lead_ids: Sequence[str], exchange: str = "leads", attempts: int = 0) -> None:
+    """Send an event for each; with `attempts` as copies that have failed so often."""
+    headers = {ATTEMPTS: attempts} if attempts else {}
     async with open_publisher(amqp_url, "test") as publisher:
         await publisher.publish(
             [
                 Outgoing(
-                    "lead.accepted", LeadAccepted(lead_id=lead_id, revision=1).to_json().encode(), lead_id, exchange
+                    "lead.accepted",
+                    LeadAccepted(lead_id=lead_id, revision=1).to_json().encode(),
+                    lead_id,
+                    exchange,
+                    headers,
                 )
                 for lead_id in lead_ids
             ]

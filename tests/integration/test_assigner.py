@@ -9,14 +9,15 @@ from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import replace
-from datetime import timedelta
 from typing import Any
 
 import pytest
 from sqlalchemy import text
 
-from services.assigner import assigning, pieces
+from services.assigner import assigning
 from services.assigner.consumer import AssignLeads
+from services.assigner.queries import counters
+from services.assigner.queries.routes import read_members
 from shared.db.session import Database, open_database
 from shared.events import (
     AssignmentRequested,
@@ -63,12 +64,6 @@ async def lay_out(database: Database, *, agents: int = 3, routes: Sequence[str] 
         await execute(
             database, "INSERT INTO route_members (route_id, agent_id) SELECT :id, id FROM agents ORDER BY id", id=number
         )
-
-
-async def configure(database: Database, statement: str) -> None:
-    """What people change, as `config apply` does it: every route's sequence rises."""
-    await execute(database, statement)
-    await execute(database, "UPDATE routes SET sequence = sequence + 1")
 
 
 async def add_leads(database: Database, *names: str, source: int = 101, **columns: Any) -> list[LeadAccepted]:
@@ -235,7 +230,7 @@ async def test_a_batch_is_spread_evenly_in_the_order_of_waiting(database: Databa
 
 async def test_a_decision_holds_what_it_takes_to_decide_again(database: Database, driver: Driver) -> None:
     await lay_out(database, agents=4)
-    await configure(database, "UPDATE agents SET max_load = 1 WHERE id = 1")
+    await execute(database, "UPDATE agents SET max_load = 1 WHERE id = 1")
     await driver.run(*await add_leads(database, "A"))
 
     await driver.run(*await add_leads(database, "B", "C"))
@@ -244,19 +239,15 @@ async def test_a_decision_holds_what_it_takes_to_decide_again(database: Database
         database,
         "SELECT route_id, route_version, sequence, algorithm, kind, facts, choices FROM decisions ORDER BY id OFFSET 1",
     )
-    assert decision[:5] == (1, 1, 3, "fair/1", "accepted")
+    assert decision[:5] == (1, 3, 5, "fair/1", "accepted")
     facts, choices = decision[5], decision[6]
     b, c = [row[0] for row in await rows(database, "SELECT id FROM leads WHERE lead_id IN ('B', 'C') ORDER BY id")]
     assert facts["answers"] == [
-        {
-            "leads": [[b, None, None], [c, None, None]],
-            "read": {"2": 0, "3": 0},
-            "boundary": [[None, [0, 4]]],
-            "limited": {},
-        }
+        {"store": None, "leads": [[b, None], [c, None]], "read": {"2": 0, "3": 0}, "boundary": [[None, [0, 4]]]}
     ]
+    assert facts["loads"] == {"1": 1}
     assert choices == {str(b): 2, str(c): 3}
-    assert await scalar(database, "SELECT sequence FROM routes") == 3
+    assert await scalar(database, "SELECT sequence FROM routes") == 5
 
 
 async def test_several_routes_in_one_batch(database: Database, driver: Driver) -> None:
@@ -293,11 +284,11 @@ async def test_no_route_is_told_once_and_ends_when_one_comes(database: Database,
 
 async def test_why_a_lead_waits_is_told_when_it_changes_only(database: Database, driver: Driver) -> None:
     await lay_out(database, agents=1)
-    await configure(database, "UPDATE route_members SET is_enabled = false")
+    await execute(database, "UPDATE route_members SET is_enabled = false")
     accepted = await add_leads(database, "A")
 
     told = [await driver.run(*accepted), await driver.run(*accepted)]
-    await configure(database, "UPDATE route_members SET is_enabled = true, max_daily_leads = 0")
+    await execute(database, "UPDATE route_members SET is_enabled = true, max_daily_leads = 0")
     told += [await driver.run(*accepted), await driver.run(AssignmentRequested(route="all"))]
 
     assert [[(event.reason, event.retry_at is None) for event in events] for events in told] == [
@@ -358,14 +349,14 @@ async def test_a_placed_order_wins_whoever_has_the_lead(database: Database, driv
 
 async def test_an_update_routes_a_pending_lead_anew_and_no_other(database: Database, driver: Driver) -> None:
     await lay_out(database, routes=("meta", "web"), agents=1)
-    await configure(database, "UPDATE route_members SET is_enabled = false WHERE route_id = 1")
+    await execute(database, "UPDATE route_members SET is_enabled = false WHERE route_id = 1")
     waiting = await add_leads(database, "A")
     held = await add_leads(database, "B", source=102)
     await driver.run(*waiting, *held)
     assert (await assignment(database, "A")).route_id == 1
 
     await execute(database, "UPDATE leads SET source_id = 203 - source_id")
-    await configure(database, "UPDATE route_members SET is_enabled = true")
+    await execute(database, "UPDATE route_members SET is_enabled = true")
     await driver.run(*waiting, *held)
 
     assert [(await assignment(database, name)).route_id for name in "AB"] == [2, 2]
@@ -398,7 +389,7 @@ async def test_a_route_switched_off_meanwhile_leaves_its_leads_to_others(databas
     handler = AssignLeads()
     preparing = handler.prepare(database, [message(event) for event in accepted])
     piece = await anext(preparing)
-    await configure(database, "UPDATE routes SET is_enabled = false")
+    await execute(database, "UPDATE routes SET is_enabled = false")
 
     async with database.begin() as tx:
         effects = await handler.save(tx, piece)
@@ -413,12 +404,12 @@ async def test_a_wake_goes_through_all_pages(
     monkeypatch.setattr(assigning, "PAGE", 100)
     await lay_out(database, agents=2)
     await execute(database, "INSERT INTO business_lines (id, name) VALUES (1, 'a'), (2, 'b')")
-    await configure(database, "UPDATE agents SET business_line_id = 1, max_load = CASE id WHEN 1 THEN 0 END")
-    await configure(database, "UPDATE route_members SET is_enabled = false")
+    await execute(database, "UPDATE agents SET business_line_id = 1, max_load = CASE id WHEN 1 THEN 0 END")
+    await execute(database, "UPDATE route_members SET is_enabled = false")
     others = await add_leads(database, *[f"B{n}" for n in range(350)], business_line_id=2)
     mine = await add_leads(database, *[f"A{n}" for n in range(350)], business_line_id=1)
     await driver.run(*others, *mine)
-    await configure(database, "UPDATE route_members SET is_enabled = true")
+    await execute(database, "UPDATE route_members SET is_enabled = true")
 
     effects = await driver.run(AssignmentRequested(route="all"))
 
@@ -444,10 +435,10 @@ async def test_requests_without_a_route_page_through_all_that_wait(database: Dat
 
 async def test_leads_that_wait_for_a_person_wait_for_a_person(database: Database, driver: Driver) -> None:
     await lay_out(database, agents=1, retry_pending=False)
-    await configure(database, "UPDATE route_members SET is_enabled = false")
+    await execute(database, "UPDATE route_members SET is_enabled = false")
     accepted = await add_leads(database, "A", "B", "C")
     await driver.run(*accepted)
-    await configure(database, "UPDATE route_members SET is_enabled = true")
+    await execute(database, "UPDATE route_members SET is_enabled = true")
 
     by_machines = [
         *await driver.run(AssignmentRequested(route="all", requested_by="sweep")),
@@ -462,7 +453,9 @@ async def test_leads_that_wait_for_a_person_wait_for_a_person(database: Database
     assert [event.lead_id for event in of(by_source, LeadAssigned)] == ["A", "C"]
     assert await rows(database, "SELECT request_id, kind FROM decisions ORDER BY id") == [
         ("r1", "requested"),
+        ("r1", "answered"),
         ("r2", "requested"),
+        ("r2", "answered"),
     ]
 
 
@@ -471,9 +464,7 @@ async def test_leads_that_wait_for_a_person_wait_for_a_person(database: Database
     [{"source": "Web"}, {"lead_ids": ("gone",)}, {"route": "all", "source": "Web"}, {"lead_ids": ("A",)}],
     ids=["nothing waits", "unknown lead", "nothing on the route", "already assigned"],
 )
-async def test_a_persons_request_always_leaves_a_decision(
-    database: Database, driver: Driver, wish: dict[str, Any]
-) -> None:
+async def test_a_persons_request_is_always_answered(database: Database, driver: Driver, wish: dict[str, Any]) -> None:
     await lay_out(database)
     await driver.run(*await add_leads(database, "A"))
 
@@ -483,18 +474,19 @@ async def test_a_persons_request_always_leaves_a_decision(
     assert await rows(database, "SELECT choices FROM decisions WHERE request_id = 'r'") == [({},)]
 
 
-async def test_what_cannot_be_done_yet_is_refused_in_words(database: Database, driver: Driver) -> None:
+async def test_what_cannot_be_done_is_refused_in_words(database: Database, driver: Driver) -> None:
     await lay_out(database)
     await add_leads(database, "A")
 
-    by_name = await driver.run(AssignmentRequested(lead_ids=("A",), to_agent_code="0002"))
+    unknown = await driver.run(AssignmentRequested(lead_ids=("A",), to_agent_code="0099", request_id="r"))
     nowhere = await driver.run(AssignmentRequested(route="nowhere", request_id="r"))
     gone = await driver.run(AssignmentRequested(route="nowhere"))
 
-    assert "to_agent_code" in of(by_name, Rejected)[0].reason
-    assert "'nowhere'" in of(nowhere, Rejected)[0].reason
+    assert [each.reason for each in of(unknown, Rejected)] == ["there is no agent with the code '0099'"]
+    assert [each.reason for each in of(nowhere, Rejected)] == ["there is no route 'nowhere'"]
     assert gone == []
     assert (await assignment(database, "A")).assignment_status_id == 1
+    assert await scalar(database, "SELECT count(*) FROM decisions") == 0
 
 
 # Taken, closed, reopened.
@@ -570,14 +562,13 @@ async def test_a_reopened_lead_without_a_place_goes_to_another_and_keeps_its_sto
     database: Database, driver: Driver
 ) -> None:
     await lay_out(database, agents=2)
-    await configure(database, "UPDATE agents SET max_load = 1 WHERE id = 1")
+    await execute(database, "UPDATE agents SET max_load = 1 WHERE id = 1")
     await driver.run(*await add_leads(database, "A"))
     await driver.run(LeadClosed(lead_id="A"))
-    await configure(database, "UPDATE member_counters SET assigned_count = 1")
     old = await assignment(database, "A")
     await driver.run(*await add_leads(database, "B"))  # 2 has it
-    await configure(database, "UPDATE member_counters SET assigned_count = 5 WHERE agent_id = 2")
-    await configure(database, "UPDATE member_counters SET assigned_count = 0 WHERE agent_id = 1")
+    await execute(database, "UPDATE member_counters SET assigned_count = 5 WHERE agent_id = 2")
+    await execute(database, "UPDATE member_counters SET assigned_count = 0 WHERE agent_id = 1")
     await driver.run(*await add_leads(database, "C"))  # 1 has it, and is full
     assert (await assignment(database, "C")).agent_id == 1
 
@@ -599,7 +590,7 @@ async def test_a_reopened_lead_stays_closed_where_people_assign(database: Databa
     await lay_out(database, agents=1, retry_pending=False)
     await driver.run(*await add_leads(database, "A"))
     await driver.run(LeadClosed(lead_id="A"))
-    await configure(database, "UPDATE agents SET is_active = false")
+    await execute(database, "UPDATE agents SET is_active = false")
 
     assert await driver.run(LeadReopened(lead_id="A")) == []
 
@@ -614,7 +605,7 @@ async def test_of_two_reopened_at_once_one_gets_the_one_place(database: Database
     accepted = await add_leads(database, "A", "B")
     await driver.run(*accepted)
     await driver.run(LeadClosed(lead_id="A"), LeadClosed(lead_id="B"))
-    await configure(database, "UPDATE agents SET max_load = 1")
+    await execute(database, "UPDATE agents SET max_load = 1")
 
     await driver.run(LeadReopened(lead_id="A"), LeadReopened(lead_id="B"))
     await settle(driver)
@@ -625,7 +616,7 @@ async def test_of_two_reopened_at_once_one_gets_the_one_place(database: Database
 
 async def test_a_close_wakes_every_route_of_an_agent_that_was_full(database: Database, driver: Driver) -> None:
     await lay_out(database, routes=("meta", "web"), agents=1)
-    await configure(database, "UPDATE agents SET max_load = 1")
+    await execute(database, "UPDATE agents SET max_load = 1")
     accepted = [*await add_leads(database, "A"), *await add_leads(database, "B", source=102)]
     await driver.run(*accepted)
     assert (await assignment(database, "B")).reason == "agent at capacity"
@@ -635,7 +626,7 @@ async def test_a_close_wakes_every_route_of_an_agent_that_was_full(database: Dat
     await settle(driver)
 
     assert (await assignment(database, "B")).agent_id == 1
-    await configure(database, "UPDATE agents SET max_load = 5")
+    await execute(database, "UPDATE agents SET max_load = 5")
     assert of(await driver.run(LeadClosed(lead_id="B")), AssignmentRequested) == []
 
 
@@ -668,13 +659,14 @@ async def test_replicas_racing_on_one_route_are_exact(database: Database) -> Non
     assert max(counts) - min(counts) <= 1
     assert sum(replica.again for replica in replicas) == 0
     sequences = [row[0] for row in await rows(database, "SELECT sequence FROM decisions ORDER BY id")]
-    assert sorted(sequences) == list(range(1, len(sequences) + 1))
+    last = await scalar(database, "SELECT sequence FROM routes")
+    assert sorted(sequences) == list(range(last - len(sequences) + 1, last + 1))
     await assert_exact(database)
 
 
 async def test_agents_shared_by_routes_with_limits_under_load_and_closes(database: Database) -> None:
     await lay_out(database, routes=("meta", "web"), agents=5)
-    await configure(database, "UPDATE agents SET max_load = 1 + id % 3")
+    await execute(database, "UPDATE agents SET max_load = 1 + id % 3")
     workers = [Driver(database, AssignLeads()) for _ in range(4)]
     over: list[Any] = []
 
@@ -732,7 +724,7 @@ async def test_agents_count_over_all_routes_stays_even_when_routes_race(database
 
 async def test_a_wake_that_comes_before_the_decision_is_committed_is_not_lost(database: Database) -> None:
     await lay_out(database, agents=1)
-    await configure(database, "UPDATE agents SET max_load = 1")
+    await execute(database, "UPDATE agents SET max_load = 1")
     decider, closer = Driver(database, AssignLeads()), Driver(database, AssignLeads())
     await decider.run(*await add_leads(database, "A"))
     accepted = await add_leads(database, "B")
@@ -775,6 +767,7 @@ async def test_a_close_of_a_lead_that_is_being_assigned_waits_and_frees_the_plac
 async def test_routes_that_share_many_agents_never_deadlock(database: Database) -> None:
     """Nor do they when the agents have no counters yet."""
     await lay_out(database, routes=("meta", "web"), agents=40)
+    await execute(database, "DELETE FROM agent_counters")
     workers = [Driver(database, AssignLeads()) for _ in range(4)]
     for round_ in range(6):
         batches = [
@@ -790,18 +783,19 @@ async def test_routes_that_share_many_agents_never_deadlock(database: Database) 
 async def test_agents_are_held_in_the_order_of_their_ids(database: Database) -> None:
     """While agent 5 is another's, whoever wants 3, 5 and 7 holds 3 and waits, and 7 is free; then all is added up."""
     await lay_out(database, agents=9)
+    await execute(database, "DELETE FROM agent_counters")
     await execute(database, "INSERT INTO agent_counters (agent_id) SELECT id FROM agents ORDER BY id DESC")
 
     async def move() -> dict[int, Any]:
         async with database.begin() as tx:
-            return await assigning.queries.move_agents(tx, {7: 1, 3: 1, 5: 1}, {7: 1, 3: 1, 5: 1})
+            return await counters.move_agents(tx, {7: 1, 3: 1, 5: 1}, {7: 1, 3: 1, 5: 1})
 
     async def is_free(agent_id: int) -> bool:
         statement = f"SELECT 1 FROM agent_counters WHERE agent_id = {agent_id} FOR NO KEY UPDATE SKIP LOCKED"
         return await scalar(database, statement) is not None
 
     async with database.begin() as tx:
-        await assigning.queries.move_agents(tx, {5: 4})
+        await counters.move_agents(tx, {5: 4})
         moving = asyncio.create_task(move())
         await asyncio.sleep(0.3)
         assert [await is_free(agent_id) for agent_id in (3, 7)] == [False, True]
@@ -844,10 +838,10 @@ async def test_the_book_is_never_used_after_anything_else_happened(
     used = Counter[bool]()
     genuine = assigning._book
 
-    async def checked(tx: Any, piece: Any, route: Any, now: Any) -> Any:
-        book = await genuine(tx, piece, route, now)
+    async def checked(tx: Any, piece: Any, route: Any, moment: Any) -> Any:
+        book = await genuine(tx, piece, route, moment)
         used[book is piece.book] += 1
-        fresh = await assigning.queries.read_members(tx, route.id, book.day)
+        fresh = await read_members(tx, route.id, book.day)
         seen = [(m.agent_id, m.assigned_count, m.day_count, m.is_active) for m in book.members]
         assert seen == [(m.agent_id, m.assigned_count, m.day_count, m.is_active) for m in fresh]
         return book
@@ -856,7 +850,7 @@ async def test_the_book_is_never_used_after_anything_else_happened(
     between = {
         "other": lambda name: other.run(*name),
         "decision": lambda _: other.run(AssignmentRequested(source="Web", route="all", request_id="r")),
-        "config": lambda _: configure(
+        "config": lambda _: execute(
             database, f"UPDATE agents SET is_active = NOT is_active WHERE id = {rng.randint(1, 3)}"
         ),
     }
@@ -873,14 +867,25 @@ async def test_the_book_is_never_used_after_anything_else_happened(
     await assert_exact(database)
 
 
-async def test_what_people_change_by_hand_counts_after_a_second(
-    database: Database, driver: Driver, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE agents SET is_active = false WHERE id = 2",
+        "UPDATE route_members SET is_enabled = false WHERE agent_id = 2",
+        "DELETE FROM route_members WHERE agent_id = 2",
+    ],
+)
+async def test_what_people_change_by_hand_counts_with_the_next_lead(
+    database: Database, driver: Driver, change: str
 ) -> None:
+    """It makes a version of the route, which also the book in memory is read anew for."""
     await lay_out(database, agents=2)
     await driver.run(*await add_leads(database, "A"))
-    await execute(database, "UPDATE agents SET is_active = false WHERE id = 2")
-    monkeypatch.setattr(pieces, "BOOK_LASTS", timedelta(0))
+    version = await scalar(database, "SELECT version FROM routes")
+    await execute(database, change)
 
     await driver.run(*await add_leads(database, "B"))
 
     assert (await assignment(database, "B")).agent_id == 1
+    assert await scalar(database, "SELECT route_version FROM decisions ORDER BY id DESC LIMIT 1") == version + 1
+    assert await scalar(database, "SELECT max(version) FROM route_versions") == version + 1

@@ -67,9 +67,11 @@ async def test_an_update_that_changes_nothing(connection: Connection) -> None:
     await connection.execute(
         "UPDATE routes SET sequence = sequence + 1, priority = CASE name WHEN 'b' THEN 5 ELSE 100 END"
     )
-    ((table, action, old, new),) = await audited(connection)
+    (table, action, old, new), (*_, of_version) = await audited(connection)
     assert (table, action, old["name"]) == ("routes", "UPDATE", "b")
-    assert ((old["sequence"], old["priority"]), (new["sequence"], new["priority"])) == ((1, 100), (2, 5))
+    assert new["sequence"] == old["sequence"] + 1
+    assert (old["priority"], new["priority"]) == (100, 5)
+    assert (of_version["name"], of_version["version"]) == ("b", old["version"] + 1)
 
 
 async def test_a_changed_key(connection: Connection) -> None:

@@ -108,7 +108,7 @@ async def test_apply_sets_everything(database: Database) -> None:
     change = await apply(database, FULL)
     assert change.kinds["agents"] == KindChange(created=("0010 Asha", "0001 Bruno", "0002 Chitra"))
     assert change.kinds["members"].created == ("everyone 0010", "everyone 0001", "everyone 0001 A2")
-    assert change.routes == ("loans", "everyone")
+    assert change.routes == ("everyone", "loans")
     assert await rows(
         database,
         "SELECT agent_code, store_code, weight, priority, max_daily_leads, max_new_per_lot, is_enabled"
@@ -125,7 +125,7 @@ async def test_apply_sets_everything(database: Database) -> None:
     assert await rows(database, "SELECT count(*), sum(open_load) FROM agent_counters") == [(3, 0)]
     assert await rows(database, "SELECT count(*), sum(assigned_count) FROM member_counters") == [(2, 0)]
     assert await versions(database) == {"loans": (1, 1), "everyone": (1, 1)}
-    assert await events(database) == ["loans", "everyone", None]
+    assert await events(database) == ["everyone", "loans", None]
     assert await rows(database, "SELECT DISTINCT actor FROM audit_logs") == [("asha",)]
 
 
@@ -149,6 +149,7 @@ async def test_a_version_keeps_the_route_as_it_was(database: Database) -> None:
         "pipeline": "leads_assignment",
         "sheets": False,
         "retry_pending": True,
+        "schedule": None,
         "is_enabled": True,
     }
     assert [(member["agent_code"], member["store_code"]) for member in members] == [

@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 
+import aio_pika
 import pytest
 from sqlalchemy import text
 
 from shared.db.session import open_database
+from shared.messaging import broker
 from shared.messaging.processing import Subscription
+from shared.messaging.topology import LADDER
 from tests.integration.core import SUBSCRIPTION, Insert, drain, effects, lay_out, publish, running
+from tests.proxy import open_proxy
 from tests.waiting import eventually
 
 
@@ -93,14 +97,14 @@ async def test_a_message_climbs_the_ladder_and_comes_back_to_its_own_queue(core:
 
     async with running(database_url, amqp_url, Insert(fail_once)):
         await publish(amqp_url, ["a"])
-        await eventually(lambda: _all_saved(database_url, ["a"]), within=15)
+        await eventually(lambda: _all_saved(database_url, ["a"]), within=40)
 
     assert failed == ["a"]
     assert not await drain(amqp_url, "dead")
 
 
 async def test_the_breaker_holds_when_all_fail_alike(core: tuple[str, str]) -> None:
-    """A bug that meets every message spends no attempt; once it is mended, everything goes through once."""
+    """A bug that meets every message spends no attempt, whatever arrives; once mended, all go through once."""
     database_url, amqp_url = core
     ids = [f"lead{number}" for number in range(300)]
     is_broken = True
@@ -111,8 +115,11 @@ async def test_the_breaker_holds_when_all_fail_alike(core: tuple[str, str]) -> N
 
     handler = Insert(break_all)
     async with running(database_url, amqp_url, handler):
-        await publish(amqp_url, ids)
-        await eventually(lambda: handler.batches.count(1) >= 12, within=20)
+        await publish(amqp_url, ids[:12])
+        await eventually(lambda: handler.batches.count(1) >= 10, within=20)
+        await publish(amqp_url, ids[12:])
+        tried = len(handler.batches)
+        await eventually(lambda: len(handler.batches) >= tried + 2, within=60)
         assert not await drain(amqp_url, "retry.5s")
         is_broken = False
         await eventually(lambda: _all_saved(database_url, ids), within=60)
@@ -120,6 +127,65 @@ async def test_the_breaker_holds_when_all_fail_alike(core: tuple[str, str]) -> N
     assert not await drain(amqp_url, "dead")
     assert not await drain(amqp_url, "retry.5s")
     assert len(await drain(amqp_url, "documents")) == len(ids)
+
+
+async def test_good_messages_behind_a_run_of_bad_ones_get_through(core: tuple[str, str]) -> None:
+    """They close the breaker; the bad ones then spend an attempt each, and are dead if it was their last."""
+    database_url, amqp_url = core
+    bad, good = [f"bug{number}" for number in range(12)], [f"lead{number}" for number in range(20)]
+    handler = Insert()
+    async with running(database_url, amqp_url, handler):
+        await publish(amqp_url, bad[:6])
+        await publish(amqp_url, bad[6:], attempts=len(LADDER))
+        await eventually(lambda: handler.batches.count(1) >= 10, within=20)
+        assert not await drain(amqp_url, "dead")
+        await publish(amqp_url, good)
+        await eventually(lambda: _all_saved(database_url, good), within=30)
+        await eventually(lambda: has(amqp_url, "dead", 6), within=30)
+        await eventually(lambda: has(amqp_url, "retry.5s", 6), within=2)
+
+    assert keys(await drain(amqp_url, "dead")) == set(bad[6:])
+    assert keys(waiting := await drain(amqp_url, "retry.5s")) == set(bad[:6])
+    assert {message.headers["x-attempts"] for message in waiting} == {1}
+
+
+async def test_good_messages_that_came_back_get_through_behind_bad_ones(core: tuple[str, str]) -> None:
+    """After a crash too, when they come one at a time: a bad one makes room at the queue's end, no attempt spent."""
+    database_url, amqp_url = core
+    bad, good = [f"bug{number}" for number in range(12)], [f"lead{number}" for number in range(20)]
+    handler = Insert()
+    async with open_proxy(amqp_url) as proxy, running(database_url, proxy.url, handler):
+        await publish(amqp_url, bad)
+        await eventually(lambda: handler.batches.count(1) >= 10, within=20)
+        proxy.refuse()
+        proxy.reset()
+        await eventually(lambda: has(amqp_url, "assigner", len(bad)), within=20)
+        await publish(amqp_url, good)
+        await bring_back(amqp_url, len(bad) + len(good))
+        await proxy.accept()
+        await eventually(lambda: _all_saved(database_url, good), within=60)
+        await eventually(lambda: has(amqp_url, "retry.5s", len(bad)), within=30)
+
+    assert not await drain(amqp_url, "dead")
+
+
+async def bring_back(amqp_url: str, count: int) -> None:
+    """Take messages and die with them: the broker delivers them again."""
+    connection = await aio_pika.connect(amqp_url)
+    channel = await connection.channel()
+    queue = await channel.declare_queue("assigner", passive=True)
+    taken = [await queue.get() for _ in range(count)]
+    assert len(taken) == count
+    await connection.close()
+
+
+def keys(messages: list[aio_pika.abc.AbstractIncomingMessage]) -> set[str | None]:
+    return {message.correlation_id for message in messages}
+
+
+async def has(amqp_url: str, queue: str, count: int) -> bool:
+    async with broker.connect(amqp_url, "looking") as connection:
+        return await broker.queue_depth(connection, queue) == count
 
 
 async def test_a_hold_that_lasts_too_long_puts_the_batch_back(core: tuple[str, str]) -> None:

@@ -1,6 +1,6 @@
 """The core and a database that is away: lost answers, stalls, half-open connections, frozen servers and replicas.
 
-Short form in the suite. The long form: LEADLINE_OUTAGES=1000 (batches).
+Short forms in the suite. The long forms: LEADLINE_OUTAGES=1000 (batches a form, the outage repeated among them).
 """
 
 from __future__ import annotations
@@ -10,12 +10,16 @@ import os
 import random
 import time
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
+import structlog
 from sqlalchemy import text
+from structlog.contextvars import bound_contextvars, merge_contextvars
 
 from shared.db.session import Database, open_database
 from shared.messaging.processing import Subscription
@@ -50,26 +54,95 @@ def ground() -> Iterator[Ground]:
         yield ground
 
 
-async def survive(servers: tuple[str, str], trouble: Trouble, leads: int = 40, within: float = 40) -> float:
-    """Consume through a proxy, one lead a transaction, while `trouble` runs; give how long all that took."""
+class Watch:
+    """Notes when each run's consumer says that it waits for its database: from then on it is not ready."""
+
+    def __init__(self) -> None:
+        self._began: dict[str, list[float]] = defaultdict(list)
+
+    def __call__(self, logger: Any, method: str, entry: dict[str, Any]) -> dict[str, Any]:
+        if entry["event"] == "outage.begins":
+            self._began[entry["run"]].append(time.monotonic())
+        return entry
+
+    def noticed(self, run: str, since: float) -> float | None:
+        """Seconds from `since` to the first notice after it; None without one."""
+        return next((began - since for began in self._began[run] if began >= since), None)
+
+
+@pytest.fixture
+def watch() -> Iterator[Watch]:
+    watch = Watch()
+    structlog.configure(processors=[merge_contextvars, watch, structlog.processors.KeyValueRenderer()])
+    yield watch
+    structlog.reset_defaults()
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A trouble, how long the rest may take after it, and whether it must be noticed."""
+
+    trouble: Trouble
+    within: float = NOTICED_WITHIN_S
+    is_noticed: bool = True
+    rounds: int = 1
+    leads: int = 40
+
+
+async def survive(name: str, case: Case, servers: tuple[str, str], watch: Watch) -> list[float]:
+    """Consume through a proxy, one lead a transaction, with a trouble in each round; give when each was noticed."""
     database_url, amqp_url = servers
     await lay_out(amqp_url, database_url)
-    ids = [f"lead{number}" for number in range(leads)]
-    async with open_proxy(database_url) as proxy, open_database(proxy.url) as database:
-        async with consuming(database, amqp_url, Insert(), SINGLY):
-            await publish(amqp_url, ids[:10])
-            await eventually(lambda: all_saved(database_url, ids[:10]), within=10)
-            began = time.monotonic()
-            troubling = asyncio.create_task(trouble(proxy))
-            await publish(amqp_url, ids[10:])
-            await eventually(lambda: all_saved(database_url, ids), within=within)
-            took = time.monotonic() - began
-            await troubling
-            proxy.fate_of_commit = lambda: None
-            await eventually(lambda: is_outbox_empty(database_url), within=60)
-        await nothing_leaks(database, database_url)
+    ids = [f"lead{number}" for number in range(case.leads)]
+    each = case.leads // case.rounds
+    noticed = []
+    with bound_contextvars(run=name):
+        async with open_proxy(database_url) as proxy, open_database(proxy.url) as database:
+            async with consuming(database, amqp_url, Insert(), SINGLY):
+                for first in range(0, case.leads, each):
+                    began = await one_round(case, proxy, servers, ids[first : first + each])
+                    noticed.append(watch.noticed(name, began))
+                proxy.fate_of_commit = lambda: None
+                await eventually(lambda: is_outbox_empty(database_url), within=60)
+            await nothing_leaks(database, database_url)
     await once_and_unharmed(amqp_url, ids)
-    return took
+    in_time = [seconds for seconds in noticed if seconds is not None]
+    if case.is_noticed:
+        assert len(in_time) == case.rounds, noticed
+        assert max(in_time) < NOTICED_WITHIN_S, in_time
+    return in_time
+
+
+async def one_round(case: Case, proxy: Proxy, servers: tuple[str, str], ids: list[str]) -> float:
+    """The trouble begins while some leads are under way and others on their way; give when it began."""
+    database_url, amqp_url = servers
+    await publish(amqp_url, ids[: len(ids) // 2])
+    await eventually(lambda: all_saved(database_url, ids[:1]), within=60)
+    began = time.monotonic()
+    troubling = asyncio.create_task(case.trouble(proxy))
+    await publish(amqp_url, ids[len(ids) // 2 :])
+    await troubling
+    await eventually(lambda: all_saved(database_url, ids), within=case.within)
+    return began
+
+
+def measured(ends: Mapping[str, list[float] | BaseException]) -> str:
+    """A line for each run: in how many seconds its troubles were noticed."""
+
+    def line(end: list[float] | BaseException) -> str:
+        if isinstance(end, BaseException):
+            return repr(end)
+        return f"noticed {len(end)} times, after {min(end):.2f} to {max(end):.2f} s" if end else "never noticed"
+
+    return "\n" + "\n".join(f"{name}: {line(end)}" for name, end in ends.items())
+
+
+async def survive_all(cases: Mapping[str, Case], ground: Ground, watch: Watch) -> None:
+    """At the same time, each with a database, a proxy and a consumer of its own."""
+    runs = (survive(name, case, ground.take(), watch) for name, case in cases.items())
+    ends = dict(zip(cases, await asyncio.gather(*runs, return_exceptions=True), strict=True))
+    print(measured(ends))
+    assert not [end for end in ends.values() if isinstance(end, BaseException)], measured(ends)
 
 
 async def nothing_leaks(database: Database, database_url: str) -> None:
@@ -153,63 +226,82 @@ async def stall_often(proxy: Proxy) -> None:
         await asyncio.sleep(0.1)
 
 
+async def terminate(proxy: Proxy) -> None:
+    await asyncio.to_thread(
+        sql,
+        proxy.url,
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND application_name = 'leadline'",
+    )
+
+
 async def terminate_often(proxy: Proxy) -> None:
     for _ in range(5):
-        await asyncio.to_thread(
-            sql,
-            proxy.url,
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-            " WHERE datname = current_database() AND application_name = 'leadline'",
-        )
+        await terminate(proxy)
         await asyncio.sleep(0.2)
 
 
-async def test_every_trouble_passes(ground: Ground) -> None:
-    """Effects once, events at least once, no attempt spent, no connection leaked, and it goes on by itself, in time."""
-    troubles: dict[str, tuple[Trouble, float]] = {
-        "answers of commits lost, connection reset": (losing("reset", 0.3), 40),
-        "answer of a commit lost, connection silent": (lose_one_in_silence, NOTICED_WITHIN_S + 5),
-        "stalled": (stall, 14 + NOTICED_WITHIN_S),
-        "half open": (half_open, NOTICED_WITHIN_S + 5),
-        "refused": (refuse, 3 + NOTICED_WITHIN_S),
-        "reset": (reset_often, NOTICED_WITHIN_S),
-        "stalled often": (stall_often, NOTICED_WITHIN_S),
-        "terminated": (terminate_often, NOTICED_WITHIN_S),
-    }
-    runs = (survive(ground.take(), trouble, within=within) for trouble, within in troubles.values())
-    ends = dict(zip(troubles, await asyncio.gather(*runs, return_exceptions=True), strict=True))
+def freezing(ground: Ground) -> Trouble:
+    """Stop PostgreSQL in its tracks, all of it."""
 
-    print("\n" + "\n".join(f"{name}: {end}" for name, end in ends.items()))
-    assert not {name: end for name, end in ends.items() if isinstance(end, BaseException)}
+    async def trouble(_: Proxy) -> None:
+        ground.nodes.postgres.freeze()
+        try:
+            await asyncio.sleep(14)
+        finally:
+            ground.nodes.postgres.thaw()
+
+    return trouble
+
+
+async def test_every_trouble_passes(ground: Ground, watch: Watch) -> None:
+    """Effects once, events at least once, no attempt spent, no connection leaked; noticed and over in time."""
+    cases = {
+        "answers of commits lost, connection reset": Case(losing("reset", 0.3), 40),
+        "answer of a commit lost, connection silent": Case(lose_one_in_silence, NOTICED_WITHIN_S + 5),
+        "stalled": Case(stall),
+        "half open": Case(half_open, NOTICED_WITHIN_S + 5),
+        "refused": Case(refuse),
+        "reset": Case(reset_often),
+        "stalled often": Case(stall_often, is_noticed=False),
+        "terminated": Case(terminate_often),
+    }
+    await survive_all(cases, ground, watch)
+
+
+async def test_a_frozen_server(ground: Ground, watch: Watch) -> None:
+    """PostgreSQL stops in its tracks; what it was doing is done once, a little after it goes on."""
+    await survive_all({"frozen": Case(freezing(ground))}, ground, watch)
+
+
+def long(trouble: Trouble, rounds: int) -> Case:
+    return Case(trouble, within=60, rounds=rounds, leads=BATCHES)
+
+
+@pytest.mark.skipif(not BATCHES, reason="the long form")
+async def test_a_thousand_batches_among_troubles(ground: Ground, watch: Watch) -> None:
+    """Each trouble comes again and again among its thousand batches, and each time it is noticed and over in time."""
+    cases = {
+        "stalled": long(stall, 10),
+        "half open": long(half_open, 10),
+        "refused": long(refuse, 25),
+        "terminated": long(terminate, 50),
+    }
+    await survive_all(cases, ground, watch)
+
+
+@pytest.mark.skipif(not BATCHES, reason="the long form")
+async def test_a_thousand_batches_and_a_server_that_freezes(ground: Ground, watch: Watch) -> None:
+    """The same, with a server that is stopped in its tracks ten times."""
+    await survive_all({"frozen": long(freezing(ground), 10)}, ground, watch)
 
 
 @pytest.mark.skipif(not BATCHES, reason="the long form")
 @pytest.mark.parametrize("seed", [1, 2, 3])
-async def test_a_thousand_batches_whose_answers_are_lost(ground: Ground, seed: int) -> None:
+async def test_a_thousand_batches_whose_answers_are_lost(ground: Ground, watch: Watch, seed: int) -> None:
     """Of a thousand commits a third loses its answer."""
-    took = await survive(ground.take(), losing("reset", 0.33, seed), leads=BATCHES, within=1_200)
-    print(f"\nlost answers, seed {seed}: {took:.0f} s for {BATCHES} batches")
-
-
-async def test_a_frozen_server(ground: Ground) -> None:
-    """PostgreSQL stops in its tracks for 20 s; what it was doing is done once, a little after it goes on."""
-    database_url, amqp_url = ground.take()
-    await lay_out(amqp_url, database_url)
-    ids = [f"lead{number}" for number in range(2_000)]
-    async with open_database(database_url) as database:
-        async with consuming(database, amqp_url, Insert()):
-            await publish(amqp_url, ids[:1_000])
-            await eventually(lambda: all_saved(database_url, ids[:100]), within=10)
-            ground.nodes.postgres.freeze()
-            try:
-                await publish(amqp_url, ids[1_000:])
-                await asyncio.sleep(20)
-            finally:
-                ground.nodes.postgres.thaw()
-            await eventually(lambda: all_saved(database_url, ids), within=15)
-            await eventually(lambda: is_outbox_empty(database_url), within=60)
-        await nothing_leaks(database, database_url)
-    await once_and_unharmed(amqp_url, ids)
+    case = Case(losing("reset", 0.33, seed), within=1_200, leads=BATCHES)
+    await survive_all({f"answers lost, seed {seed}": case}, ground, watch)
 
 
 async def test_a_frozen_replica_freezes_nobody(ground: Ground, tmp_path: Path) -> None:

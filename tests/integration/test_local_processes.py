@@ -4,20 +4,35 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import psutil
 import pytest
 
 from services.cli.local.failures import LocalError
+from services.cli.local.ports import LOOPBACK, free_port, is_free
 from services.cli.local.processes import Processes
 from services.cli.local.waiting import wait_until
 
 FOREVER = "import signal; signal.pause()"
+# Each thread has a part in the memory, which the last of them to end has to free.
+LARGE = """
+import mmap, os, socket, sys, threading
+memory = mmap.mmap(-1, 400 << 20)
+for page in range(0, len(memory), 4096):
+    memory[page] = 1
+for _ in range(40):
+    threading.Thread(target=os.read, args=(os.pipe()[0], 1)).start()
+with socket.create_server(("127.0.0.1", int(sys.argv[1]))) as server:
+    connections = []
+    while True:
+        connections.append(server.accept())
+"""
 STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); signal.pause()"
 
 
@@ -58,6 +73,19 @@ def test_what_ignores_sigterm_is_killed(processes: Processes) -> None:
     wait_until(lambda: "deaf" in processes.log_of("deaf").read_text(), within_s=5, otherwise="it did not start")
     processes.stop("deaf", within_s=0.2)
     assert not process.is_running
+
+
+@pytest.mark.parametrize("time", range(4))
+def test_the_port_of_a_killed_process_is_free_at_once(processes: Processes, time: int) -> None:
+    """Its clients connected, its memory large, its threads many: who starts it again finds its port."""
+    port = free_port()
+    processes.start("large", [sys.executable, "-c", LARGE, str(port)])
+    wait_until(lambda: not is_free(port), within_s=30, otherwise="it does not listen")
+    with ExitStack() as clients:
+        for _ in range(20):
+            clients.enter_context(socket.create_connection((LOOPBACK, port)))
+        processes.kill("large")
+        assert is_free(port), f"time {time}"
 
 
 def test_a_frozen_process_can_be_stopped(processes: Processes) -> None:

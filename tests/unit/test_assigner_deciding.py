@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -13,68 +13,101 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.assigner.deciding import Decided, decide
+from services.assigner import policies
+from services.assigner.deciding import Decided, Moment, decide, decide_by_hand, today
 from services.assigner.eligibility import for_store, why_not
-from services.assigner.facts import Lead, Member, Route, place
+from services.assigner.facts import Lead, Member, Route
+from services.assigner.policies import POLICIES
 from tests.assigning import NOW, a_lead, a_member, a_route, some_leads, some_members
 
-PARAMS = st.sampled_from([{}, {"count": "agent"}])
+AT = Moment(NOW, NOW.date())
+IN_LOT = replace(AT, is_lot=True)
+#: Every policy in every mode that it works in, `fair` with both of its counts.
+ROUTES = [
+    a_route(policy=policy.name, mode=mode, params=params)
+    for policy in POLICIES.values()
+    for mode in sorted(policy.modes)
+    for params in ([{}, {"count": "agent"}] if policy.name == "fair" else [{}])
+]
+routes = st.sampled_from(ROUTES)
+leads_of_stores = some_leads()
+members_of_stores = some_members(rows_for_stores=True, in_lot=True)
 
 
-@settings(max_examples=50)
-@given(some_leads(), some_members(rows_for_stores=True), PARAMS, st.sampled_from(["stream", "lot"]))
+def at(route: Route) -> Moment:
+    return IN_LOT if route.mode == "lot" else AT
+
+
+def rows_on(route: Route, members: Sequence[Member]) -> list[Member]:
+    """The members as they are read: caps of lots count in lots."""
+    return list(members) if route.mode == "lot" else [member.without_lot_caps() for member in members]
+
+
+@settings(max_examples=100)
+@given(leads_of_stores, members_of_stores, routes, st.booleans())
 def test_every_lead_is_in_exactly_one_of_both(
-    leads: list[Lead], members: list[Member], params: dict[str, Any], mode: str
+    leads: list[Lead], members: list[Member], route: Route, is_lot: bool
 ) -> None:
     leads = [replace(lead, store_takes_part=lead.id % 4 > 0) for lead in leads]
-    decided = decide(a_route(params=params, mode=mode), leads, members, NOW)
+    decided = decide(route, leads, members, replace(AT, is_lot=is_lot))
 
     assigned, waiting = [each.lead.id for each in decided.assigned], [each.lead.id for each in decided.waiting]
     assert sorted(assigned + waiting) == [lead.id for lead in leads]
     assert set(decided.choices) == {str(lead.id) for lead in leads}
-    assert mode == "stream" or not assigned
+    assert route.mode == "stream" or is_lot or not assigned
     assert all(each.lead.store_takes_part for each in decided.assigned)
     assert all(each.reason for each in decided.waiting)
 
 
-@settings(max_examples=50)
-@given(some_leads(), some_members(rows_for_stores=True), PARAMS)
+@settings(max_examples=200)
+@given(leads_of_stores, members_of_stores, routes)
 def test_no_cap_is_passed_over_all_stores_and_counts_add_up(
-    leads: list[Lead], members: list[Member], params: dict[str, Any]
+    leads: list[Lead], members: list[Member], route: Route
 ) -> None:
-    decided = decide(a_route(params=params), leads, members, NOW)
+    rows = rows_on(route, members)
+    decided = decide(route, leads, rows, at(route))
 
-    counts = {member.agent_id: place(member, params)[0] for member in members}
-    received = Counter[int]()
     for each in decided.assigned:
         agent_id = each.member.agent_id
-        (row,) = (row for row in for_store(members, each.lead.store_code) if row.agent_id == agent_id)
-        assert why_not(each.lead, row.after(received[agent_id])) is None
-        assert each.count_before == counts[agent_id] + received[agent_id]
-        received[agent_id] += 1
-    assert list(decided.members) == [member.after(received[member.agent_id]) for member in members]
+        (row,) = (row for row in for_store(rows, each.lead.store_code) if row.agent_id == agent_id)
+        assert row.store_code == each.member.store_code
+        assert each.count_before == (row.agent_count if route.counts_all_routes else row.assigned_count)
+        if route.policy not in {"capped_lot", "even_split"}:  # these give in an order of their own
+            assert why_not(each.lead, row) is None
+        rows = [m.after([each.lead], by_this_row=m is row) if m.agent_id == agent_id else m for m in rows]
+    assert list(decided.members) == rows
+    for before, after in zip(rows_on(route, members), rows, strict=True):
+        for cap, was, now in (
+            (after.max_load, before.open_load, after.open_load),
+            (after.max_daily_leads, before.day_count, after.day_count),
+            (after.max_existing_per_lot, before.lot_existing, after.lot_existing),
+            (after.max_new_per_lot, before.lot_new, after.lot_new),
+        ):
+            assert cap is None or now <= max(cap, was)
 
 
-@settings(max_examples=50)
-@given(some_leads(), some_members(rows_for_stores=True), PARAMS)
-def test_who_waits_waits_for_a_reason_that_is_true(
-    leads: list[Lead], members: list[Member], params: dict[str, Any]
-) -> None:
-    decided = decide(a_route(params=params), leads, members, NOW)
+@settings(max_examples=100)
+@given(leads_of_stores, members_of_stores, routes)
+def test_who_waits_waits_for_a_reason_that_is_true(leads: list[Lead], members: list[Member], route: Route) -> None:
+    decided = decide(route, leads, rows_on(route, members), at(route))
 
     for each in decided.waiting:
         rows = for_store(decided.members, each.lead.store_code)
-        reasons = [why_not(each.lead, row) for row in rows or decided.members]
-        assert None not in reasons
-        assert each.reason in reasons or (not members and each.reason == "route has no members")
+        reasons = {why_not(each.lead, row) for row in rows or decided.members}
+        if route.policy in {"weighted_random", "smooth_weighted"} and None in reasons:
+            assert {row.weight for row in rows if why_not(each.lead, row) is None} == {0}
+            assert each.reason in reasons | {"no eligible member has a weight"}
+        else:
+            assert None not in reasons
+            assert each.reason in reasons or (not members and each.reason == "route has no members")
 
 
-@settings(max_examples=50)
-@given(some_leads(), some_members(rows_for_stores=True), PARAMS)
-def test_facts_are_enough_to_decide_again(leads: list[Lead], members: list[Member], params: dict[str, Any]) -> None:
-    """With what a route's version holds and the facts, as JSON gives them back, the answer is the same."""
-    route = a_route(params=params)
-    decided = decide(route, leads, members, NOW)
+@settings(max_examples=200)
+@given(leads_of_stores, members_of_stores, routes)
+def test_facts_are_enough_to_decide_again(leads: list[Lead], members: list[Member], route: Route) -> None:
+    """With what the route's version and history hold, and the facts as JSON gives them back, the answer is the same."""
+    members = [replace(member, lot_existing=0, lot_new=0) for member in rows_on(route, members)]
+    decided = decide(route, leads, members, at(route))
 
     assert again(route, members, json.loads(json.dumps(decided.facts))) == {
         key: choice for key, choice in decided.choices.items() if isinstance(choice, int)
@@ -84,23 +117,51 @@ def test_facts_are_enough_to_decide_again(leads: list[Lead], members: list[Membe
 FAR_BEHIND = 1_000
 
 
-def again(route: Route, members: list[Member], facts: dict[str, Any]) -> dict[str, int]:
-    """What `decisions verify` will do: counters from the facts; who is in none of them stands behind all boundaries."""
+def again(route: Route, members: Sequence[Member], facts: dict[str, Any]) -> dict[str, int]:
+    """Decide again as a check does. What the history of this route does not tell comes from the facts alone.
+
+    Open loads: of who was chosen or full; all others had room, and were not chosen for another reason. Counts over all
+    routes: of who was chosen; all others stand behind the boundary.
+    """
+    loads = {int(agent_id): load for agent_id, load in facts["loads"].items()}
+    members = [replace(member, open_load=loads.get(member.agent_id, -FAR_BEHIND)) for member in members]
+    policy, params = policies.of(route)
     found: dict[str, int] = {}
     for answer in facts["answers"]:
-        counts = {agent_id: count for _, at in answer["boundary"] if at is not None for count, agent_id in [at]}
-        counts |= {int(agent_id): count for agent_id, count in answer["read"].items()}
-        limited = {int(agent_id): counters for agent_id, counters in answer["limited"].items()}
-        known = []
-        for member in members:
-            load, day = limited.get(member.agent_id, (0, 0))
-            count = counts.get(member.agent_id, FAR_BEHIND)
-            facts_of = {"open_load": load, "day_count": day, "assigned_count": count, "agent_count": count}
-            known.append(replace(member, **facts_of))
-        leads = [a_lead(key, store_code=store, business_line_id=line) for key, store, line in answer["leads"]]
-        decided = decide(route, leads, known, datetime.fromisoformat(facts["now"]))
-        found |= {str(each.lead.id): each.member.agent_id for each in decided.assigned}
+        rows = for_store(members, answer["store"])
+        if route.counts_all_routes:
+            rows = [replace(row, agent_count=_count(answer, row.agent_id), start_count=0) for row in rows]
+        given = [_lead(answer["store"], *each) for each in answer["leads"]]
+        choices = policy.choose(given, rows, params).choices
+        for lead, choice in zip(given, choices, strict=True):
+            if choice.agent_id is not None:
+                found[str(lead.id)] = choice.agent_id
+                (row,) = (row for row in rows if row.agent_id == choice.agent_id)
+                members = [
+                    m.after([lead], by_this_row=m.store_code == row.store_code) if m.agent_id == row.agent_id else m
+                    for m in members
+                ]
     return found
+
+
+def _count(answer: dict[str, Any], agent_id: int) -> int:
+    counts = {at[1]: at[0] for _, at in answer["boundary"] if at is not None}
+    counts |= {int(key): count for key, count in answer["read"].items()}
+    return counts.get(agent_id, FAR_BEHIND)
+
+
+def _lead(store: str | None, key: int, line: int | None, *of_lot: Any) -> Lead:
+    if not of_lot:
+        return a_lead(key, store_code=store, business_line_id=line)
+    lead_type, created_at, reason = of_lot
+    return a_lead(
+        key,
+        store_code=store,
+        business_line_id=line,
+        customer_type="New" if lead_type == "N" else None,
+        created_at=datetime.fromisoformat(created_at),
+        reason=reason,
+    )
 
 
 @pytest.mark.parametrize(
@@ -115,7 +176,8 @@ def again(route: Route, members: list[Member], facts: dict[str, Any]) -> dict[st
     ],
 )
 def test_a_daily_cap_passes_at_the_next_midnight_of_the_zone(zone: str, now: datetime, expected: datetime) -> None:
-    decided = decide(a_route(zone=ZoneInfo(zone)), [a_lead()], [a_member(max_daily_leads=0)], now)
+    route = a_route(zone=ZoneInfo(zone))
+    decided = decide(route, [a_lead()], [a_member(max_daily_leads=0)], Moment(now, today(route, now)))
     (waiting,) = decided.waiting
     assert waiting.reason == "daily cap reached"
     assert waiting.retry_at is not None
@@ -136,7 +198,7 @@ def test_a_daily_cap_passes_at_the_next_midnight_of_the_zone(zone: str, now: dat
 )
 def test_why_a_lead_waits(lead: dict[str, Any], members: list[dict[str, Any]], mode: str, expected: str) -> None:
     rows = [a_member(n, **facts) for n, facts in enumerate(members, 1)]
-    decided: Decided = decide(a_route(mode=mode), [a_lead(**lead)], rows, NOW)
+    decided: Decided = decide(a_route(mode=mode), [a_lead(**lead)], rows, AT)
     (waiting,) = decided.waiting
     assert (waiting.reason, waiting.retry_at) == (expected, None)
     assert waiting.is_news
@@ -147,9 +209,54 @@ def test_leads_of_different_stores_go_by_their_own_rows() -> None:
     members = [a_member(1), a_member(1, store_code="S", is_enabled=False), a_member(2, assigned_count=9)]
     leads = [a_lead(1, store_code="S"), a_lead(2, store_code="T"), a_lead(3)]
 
-    assert decide(a_route(), leads, members, NOW).choices == {"1": 2, "2": 1, "3": 1}
+    assert decide(a_route(), leads, members, AT).choices == {"1": 2, "2": 1, "3": 1}
 
 
-def test_an_unknown_policy_fails_loudly() -> None:
-    with pytest.raises(KeyError, match="guesswork"):
-        decide(a_route(policy="guesswork"), [a_lead()], [], NOW)
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"policy": "guesswork"}, "the route's policy 'guesswork' is not known"),
+        ({"policy": "even_split"}, "the route's policy 'even_split' works in lots only"),
+        ({"params": {"count": "store"}}, "the route's parameter count: must be one of route, agent, not 'store'"),
+        ({"params": {"cuont": "agent"}}, "the route's parameter cuont: no such parameter; there are: "),
+    ],
+)
+def test_on_a_route_whose_settings_are_wrong_all_wait_and_say_so(settings: dict[str, Any], reason: str) -> None:
+    decided = decide(a_route(**settings), [a_lead(1), a_lead(2)], [a_member()], AT)
+
+    assert not decided.assigned
+    assert [each.lead.id for each in decided.waiting] == [1, 2]
+    assert all(each.reason.startswith(reason) for each in decided.waiting)
+
+
+@pytest.mark.parametrize(
+    ("lead", "expected"),
+    [
+        ({"stage": 3}, None),
+        ({"stage": 4}, "its stage is past this route's"),
+        ({"pickup_date": date(2025, 11, 17)}, None),
+        ({"pickup_date": date(2025, 11, 16)}, "too old for this route"),
+        ({"run_date": date(2025, 11, 16), "pickup_date": date(2025, 12, 16)}, None),
+    ],
+)
+def test_a_routes_own_barriers(lead: dict[str, Any], expected: str | None) -> None:
+    route = a_route(policy="even_split", mode="lot")
+    decided = decide(route, [a_lead(**lead)], [a_member()], IN_LOT)
+
+    assert [each.reason for each in decided.waiting] == ([expected] if expected else [])
+
+
+def test_a_person_gives_whatever_the_agents_limits_allow() -> None:
+    """Each row's own caps and those of the agent; what others have received does not matter."""
+    rows = [
+        a_member(7, max_load=4, open_load=1, assigned_count=90),
+        a_member(7, max_load=4, open_load=1, assigned_count=90, store_code="S", max_daily_leads=1),
+    ]
+    leads = [a_lead(key, store_code="S" if key < 3 else "T") for key in range(1, 6)]
+
+    decided = decide_by_hand(a_route(), leads, rows, AT)
+
+    assert decided.choices == {"1": 7, "2": "daily cap reached", "3": 7, "4": 7, "5": "agent at capacity"}
+    assert [each.count_before for each in decided.assigned] == [90, 91, 92]
+    assert decided.facts["to"] == 7
+    assert decided.facts["loads"] == {7: 1}

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.assigner.eligibility import BY_HOPE, WhyNot, for_store, reason, why_not
-from services.assigner.facts import Member
-from tests.assigning import a_lead, a_member, some_members, stores
+from services.assigner.eligibility import BY_HOPE, Kind, WhyNot, for_store, kinds, reason, room, to_qualify, why_not
+from services.assigner.facts import Lead, Member
+from tests.assigning import a_lead, a_member, some_leads, some_members, stores
 
 
 @pytest.mark.parametrize(
@@ -36,10 +37,47 @@ from tests.assigning import a_lead, a_member, some_members, stores
         ({}, {"store_code": "S"}, WhyNot.OTHER_STORE),
         ({"store_code": "S"}, {"store_code": "T", "is_active": False}, WhyNot.OTHER_STORE),
         ({}, {"max_load": 0, "max_daily_leads": 0}, WhyNot.FULL),
+        ({}, {"max_existing_per_lot": 1}, None),
+        ({}, {"max_existing_per_lot": 1, "lot_existing": 1}, WhyNot.EXISTING_CAP),
+        ({}, {"max_new_per_lot": 0}, None),
+        ({"customer_type": "New"}, {"max_new_per_lot": 2, "lot_new": 2}, WhyNot.NEW_CAP),
+        ({"customer_type": "New"}, {"max_existing_per_lot": 0}, None),
+        ({}, {"max_existing_per_lot": 0, "max_daily_leads": 0}, WhyNot.DAILY_CAP),
     ],
 )
 def test_why_not(lead: dict[str, Any], member: dict[str, Any], expected: WhyNot | None) -> None:
     assert why_not(a_lead(**lead), a_member(**member)) is expected
+
+
+@given(some_leads(one_store=True), some_members(in_lot=True), st.integers(0, 9))
+def test_there_is_room_for_as_many_as_may_be_received_one_by_one(
+    leads: list[Lead], members: list[Member], most: int
+) -> None:
+    for lead in leads[:1]:
+        for member in members:
+            taken = 0
+            while taken < most and why_not(lead, member.after([lead] * taken)) is None:
+                taken += 1
+            assert room(lead, member, most) == taken
+
+
+@given(some_leads(one_store=True), some_members(in_lot=True))
+def test_with_the_changes_that_qualify_a_member_it_may_get_the_lead(leads: list[Lead], members: list[Member]) -> None:
+    for lead in leads[:1]:
+        for member in members:
+            facts = to_qualify(lead, member)
+            assert (facts == {}) == (why_not(lead, member) is None)
+            assert facts is not None
+            assert why_not(lead, replace(member, **facts)) is None
+
+
+@given(some_leads(one_store=True), some_members(in_lot=True))
+def test_leads_of_one_kind_are_for_the_same_members(leads: list[Lead], members: list[Member]) -> None:
+    kind = kinds(members)
+    answers: dict[Kind, list[WhyNot | None]] = {}
+    for lead in leads:
+        whys = [why_not(lead, member) for member in members]
+        assert answers.setdefault(kind(lead), whys) == whys
 
 
 def test_every_reason_has_its_hope() -> None:

@@ -55,7 +55,11 @@ def test_norway_is_a_country() -> None:
             "routes[0].members[1].wight: is not known here (kn",
         ),
         ("routes: [{name: r, members: [{agent: 1.5}]}]", "routes[0].members[0].agent: must be a valid string, not 1.5"),
-        ("routes: [{name: r, policy: fare}]", "routes[0].policy: must be one of: fair, not 'fare'"),
+        (
+            "routes: [{name: r, policy: fare}]",
+            "routes[0].policy: must be one of: fair, capped_lot, "
+            "first_fit, even_split, weighted_random, smooth_weighted, not 'fare'",
+        ),
         ("routes: [{name: r, mode: lots}]", "routes[0].mode: must be 'stream' or 'lot', not 'lots'"),
         ("routes: [{name: r, zone: Asia/Kalkutta}]", "routes[0].zone: must be a time zone such as Asia/Kolkata, not "),
         ("routes: [r, s, r]", "routes[2]: is there already, as routes[0]: remove one of them"),

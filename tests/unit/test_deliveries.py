@@ -82,3 +82,17 @@ def test_what_is_put_back_comes_first() -> None:
     deliveries.put_back(clean)
 
     assert tags(deliveries.take(9)) == [1, 2, 3]
+
+
+def test_the_newest_is_fresh_and_overtakes_none_of_its_key() -> None:
+    """What was delivered before, holds no event, or has an earlier one of its key before it, is left in its place."""
+    deliveries = waiting(
+        an_arrival(1, "a"), an_arrival(2, "b"), an_arrival(3, "a"), an_arrival(4, "c", returned=1), an_arrival(5)
+    )
+
+    assert deliveries.take_newest(besides={"a", "b"}) is None
+    taken = [deliveries.take_newest() for _ in range(3)]
+    assert tags([arrival for arrival in taken if arrival]) == [2, 1, 3]
+    assert deliveries.take_newest() is None
+    assert tags(deliveries.take(9)) == [4, 5]
+    assert not deliveries.arrived.is_set()

@@ -100,19 +100,19 @@ def test_a_cloudevents_id_is_the_events(given_: Delivery, expected: str) -> None
 @pytest.mark.parametrize(
     ("delivery", "word"),
     [
-        (a_delivery(b"not json"), "not JSON"),
-        (a_delivery(b'{"lead_id": "\xff"}'), "not JSON"),
-        (a_delivery(b""), "not JSON"),
+        (a_delivery(b"not json"), "no JSON from line 1"),
+        (a_delivery(b'{"lead_id": "\xff"}'), "byte 14 is not"),
+        (a_delivery(b""), "is empty"),
         (a_delivery([1]), "one JSON object"),
         (a_delivery({"revision": 1}), "lead_id"),
         (a_delivery({**EVENT, "lead_id": "x" * 10_000}), "128 bytes"),
         (a_delivery({**EVENT, "lead_id": "a\x00b"}), "control characters"),
-        (a_delivery(b'{"lead_id": "\\ud800", "revision": 1}'), "not JSON"),
+        (a_delivery(b'{"lead_id": "\\ud800", "revision": 1}'), "half a character"),
         (a_delivery(b" " * 1_048_577), "1,048,577 bytes"),
         (a_delivery(routing_key="lead.unheard_of"), "lead.accepted"),
         (a_delivery([1], content_type="application/cloudevents+json"), "JSON object"),
         (a_delivery({"data": "text"}, content_type="application/cloudevents+json"), "`data`"),
-        (a_delivery(b"{", content_type="application/cloudevents+json"), "not JSON"),
+        (a_delivery(b"{", content_type="application/cloudevents+json"), "ends too early"),
     ],
 )
 def test_what_holds_no_event_says_why(delivery: Delivery, word: str) -> None:
@@ -121,6 +121,33 @@ def test_what_holds_no_event_says_why(delivery: Delivery, word: str) -> None:
 
     assert isinstance(arrival, Invalid)
     assert word in arrival.reason
+
+
+@pytest.mark.parametrize(
+    ("delivery", "lead_id"),
+    [
+        (a_delivery({"lead_id": "X1"}), "X1"),
+        (a_delivery({"lead_id": 7}), "7"),
+        (a_delivery(b'{"lead_id": "X1", "reason": "\\ud800"}'), "X1"),
+        (a_delivery(b'{"lead_id": "X1", "reason": "caf\xe9"}'), "X1"),
+        (a_delivery({"data": {"lead_id": "X1"}}, content_type="application/cloudevents+json"), "X1"),
+        (a_delivery({"lead_id": "x" * 10_000}), None),
+        (a_delivery({"lead_id": "ö" * 65}), None),
+        (a_delivery({"lead_id": "a\x00b"}), None),
+        (a_delivery({"lead_id": "a\ud800"}), None),
+        (a_delivery(b'{"lead_id": "caf\xe9"}'), None),
+        (a_delivery({"lead_id": True}), None),
+        (a_delivery({"lead_id": ["X1"]}), None),
+        (a_delivery(b'{"lead_id": "X1"'), None),
+        (a_delivery(b"[" * 100_000), None),
+    ],
+)
+def test_what_holds_no_event_says_of_which_lead_it_is(delivery: Delivery, lead_id: str | None) -> None:
+    """Where that can be read, and is what a lead's id may be."""
+    arrival = read(delivery, ["lead.accepted"])
+
+    assert isinstance(arrival, Invalid)
+    assert arrival.lead_id == lead_id
 
 
 @given(st.binary(max_size=200), st.text(max_size=40), st.sampled_from([None, "application/cloudevents+json"]))
@@ -168,6 +195,14 @@ def test_a_copy_always_goes_on_the_wire(reason: str, trace: str, headers: dict[s
     assert len(on_the_wire(copy)) < FRAME_MAX_BYTES
     assert len(copy.headers[REASON].encode()) <= 1_000
     assert len(copy.headers[TRACEBACK].encode()) <= 6_000
+
+
+def test_what_an_error_says_cannot_steer_a_terminal() -> None:
+    """Controls are shown as what they are; letters and line ends stay."""
+    copy = a_failed_copy(a_delivery(), Failure("é \x1b[2J \x00 \u202e \ud800", "E", "one\n\ttwo\r"))
+
+    assert copy.headers[REASON] == "é \\x1b[2J \\x00 \\u202e \\ud800"
+    assert copy.headers[TRACEBACK] == "one\n\\ttwo\\r"
 
 
 def test_headers_that_filled_a_frame_leave_room_for_ours() -> None:

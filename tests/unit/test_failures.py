@@ -15,7 +15,9 @@ from shared.messaging.failures import (
     Action,
     Again,
     AwaitDependency,
+    Blame,
     Break,
+    Close,
     Failed,
     Hold,
     Other,
@@ -146,11 +148,23 @@ def culprits(count: int, failure: Other = BUG) -> list[Failed]:
         ([Failed(BUG, ALONE)] * BREAKER_LIMIT, Hold()),
         ([*culprits(BREAKER_LIMIT - 1), Through(), Failed(BUG, ALONE)], Hold()),
         ([*culprits(BREAKER_LIMIT - 1), Through(tells=False), Failed(BUG, ALONE)], Break("bug")),
+        ([*culprits(BREAKER_LIMIT), Failed(BUG, ALONE)], Break("bug")),
+        ([*culprits(BREAKER_LIMIT), Through(tells=False)], Settle()),
+        ([*culprits(BREAKER_LIMIT), Through(tells=False), Failed(BUG, ALONE)], Break("bug")),
+        ([*culprits(BREAKER_LIMIT), Through()], Close()),
+        ([*culprits(BREAKER_LIMIT), Through(), Through()], Settle()),
         ([*culprits(BREAKER_LIMIT - 1), Failed(OTHER_BUG, ALONE)], Hold()),
         ([*culprits(BREAKER_LIMIT), Failed(OTHER_BUG, ALONE)], Break("other")),
         ([*culprits(BREAKER_LIMIT), Failed(AWAY, ALONE)], AwaitDependency("database")),
         ([*culprits(BREAKER_LIMIT), Failed(BUG, MANY)], Split()),
         ([*culprits(BREAKER_LIMIT), Through(), Failed(BUG, ALONE)], Hold()),
+        ([*culprits(BREAKER_LIMIT), Through(), Failed(BUG, ("lead0", "lead1"))], Split()),
+        ([*culprits(BREAKER_LIMIT), Through(), Failed(BUG, ("lead0",))], Blame()),
+        ([*culprits(BREAKER_LIMIT), Through(), Failed(AWAY, ("lead0",))], AwaitDependency("database")),
+        ([*culprits(BREAKER_LIMIT), Failed(OTHER_BUG, ALONE), Through(), Failed(BUG, ALONE)], Blame()),
+        ([*culprits(BREAKER_LIMIT), Through(("lead0",)), Failed(BUG, ("lead0",))], Hold()),
+        ([*culprits(BREAKER_LIMIT), Through(), Through(("lead0",)), Failed(BUG, ("lead0",))], Hold()),
+        ([*culprits(BREAKER_LIMIT), Through(), *[Failed(BUG, ("lead0",))] * 2], Hold()),
     ],
 )
 def test_what_to_do(results: list[Through | Failed], last: Action) -> None:
@@ -158,21 +172,39 @@ def test_what_to_do(results: list[Through | Failed], last: Action) -> None:
     assert after(*results)[1][-1] == last
 
 
+def test_a_run_of_bad_messages_is_blamed_once_a_good_one_is_through() -> None:
+    """However many they are, the breaker does not open over them again."""
+    bad = culprits(3 * BREAKER_LIMIT)
+
+    _, actions = after(*bad, Through(("good",)), *bad)
+
+    assert actions[: BREAKER_LIMIT - 1] == [Hold()] * (BREAKER_LIMIT - 1)
+    assert set(actions[BREAKER_LIMIT - 1 : len(bad)]) == {Break("bug")}
+    assert actions[len(bad) :] == [Close(), *[Blame()] * len(bad)]
+
+
+def test_a_bug_that_meets_all_breaks_for_ever() -> None:
+    """Nobody is blamed while nothing goes through."""
+    _, actions = after(*culprits(1_000))
+
+    assert set(actions) == {Hold(), Break("bug")}
+
+
 RESULTS = st.one_of(
-    st.builds(Through, st.booleans()),
+    st.builds(Through, st.sampled_from([ALONE, MANY]), st.booleans()),
     st.builds(Failed, st.sampled_from([BUG, OTHER_BUG, LOCKED, AWAY]), st.sampled_from([ALONE, MANY, ("c",), ("d",)])),
 )
 
 
 @given(st.lists(RESULTS))
-def test_only_a_message_alone_is_held_or_breaks(results: list[Through | Failed]) -> None:
+def test_only_a_message_alone_is_held_or_blamed_or_breaks(results: list[Through | Failed]) -> None:
     """What failed in company is run again, waited for or split: nobody is blamed for a neighbour."""
     state = State()
     for result in results:
         state, action = step(state, result)
-        if isinstance(action, Hold | Break):
+        if isinstance(action, Hold | Blame | Break):
             assert isinstance(result, Failed)
             assert len(result.keys) == 1
-        assert isinstance(action, Settle) == isinstance(result, Through)
+        assert isinstance(action, Settle | Close) == isinstance(result, Through)
         assert state.again <= AGAIN_LIMIT
         assert state.outages <= OUTAGE_LIMIT

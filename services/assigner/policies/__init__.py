@@ -8,6 +8,7 @@ from typing import Any
 
 from services.assigner.facts import Lead, Member, Route
 from services.assigner.policies import capped_lot, even_split, fair, first_fit, smooth_weighted, weighted_random
+from services.assigner.policies.accounts import Account
 from services.assigner.policies.choices import Answer
 from services.assigner.policies.params import Params, ParamsError, read_params
 
@@ -25,6 +26,7 @@ class Policy:
     #: agent, in any order, also such as may get nothing. The third argument is of the type `params`.
     choose: Callable[[Sequence[Lead], Sequence[Member], Any], Answer]
     params: type[Params]
+    account: Account
     #: In which of a route's modes it works.
     modes: frozenset[str]
     #: What it promises, for people.
@@ -39,6 +41,7 @@ POLICIES: Mapping[str, Policy] = {
             fair.ALGORITHM,
             fair.fair,
             fair.FairParams,
+            fair.ACCOUNT,
             STREAM_OR_LOT,
             "members eligible for the same leads end at most 1 lead apart, or as far as they began",
         ),
@@ -47,6 +50,7 @@ POLICIES: Mapping[str, Policy] = {
             capped_lot.ALGORITHM,
             capped_lot.capped_lot,
             capped_lot.CappedLotParams,
+            capped_lot.ACCOUNT,
             LOT,
             "by priority, each takes the newest leads until its caps; no lead waits that one below its caps may get",
         ),
@@ -55,6 +59,7 @@ POLICIES: Mapping[str, Policy] = {
             first_fit.ALGORITHM,
             first_fit.first_fit,
             first_fit.FirstFitParams,
+            first_fit.ACCOUNT,
             STREAM_OR_LOT,
             "nobody gets a lead that one before it in the order may get",
         ),
@@ -63,6 +68,7 @@ POLICIES: Mapping[str, Policy] = {
             even_split.ALGORITHM,
             even_split.even_split,
             even_split.EvenSplitParams,
+            even_split.ACCOUNT,
             LOT,
             "nobody gets more of a lot than its leads divided by its members, rounded up, unless others lack room; "
             "nobody passes the ceiling",
@@ -72,6 +78,7 @@ POLICIES: Mapping[str, Policy] = {
             weighted_random.ALGORITHM,
             weighted_random.weighted_random,
             weighted_random.WeightedRandomParams,
+            weighted_random.ACCOUNT,
             STREAM_OR_LOT,
             "the chance of each lead is the member's weight in the weights of all eligible; weight 0 gets none",
         ),
@@ -80,6 +87,7 @@ POLICIES: Mapping[str, Policy] = {
             smooth_weighted.ALGORITHM,
             smooth_weighted.smooth_weighted,
             smooth_weighted.SmoothWeightedParams,
+            smooth_weighted.ACCOUNT,
             STREAM_OR_LOT,
             "while the same members are eligible, each is less than 1 lead from its weight's share at every moment; "
             "weight 0 gets none",

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
-from services.assigner.eligibility import Kind, kinds, why_not
+from services.assigner.eligibility import Kind, caps_for, kinds, lift_caps, why_not
 from services.assigner.facts import Lead, Member
+from services.assigner.policies.accounts import Account, Lost, Scene, Win, ahead_of
 from services.assigner.policies.choices import Answer, Choice, route_counts
 from services.assigner.policies.params import Params
 
@@ -60,3 +62,44 @@ def _take(piles: Sequence[list[Lead]], member: Member) -> list[int]:
         taken.append(lead.id)
         member = member.after([lead])
     return taken
+
+
+def won(scene: Scene, winner: Member) -> str:
+    taken = [lead for lead in sorted(scene.leads, key=newest) if scene.owners[lead.id] == winner.agent_id]
+    at = taken.index(scene.lead) + 1
+    return f"number {at} of {len(taken)} that it took at its turn, with priority {winner.priority}, newest first"
+
+
+def lost(scene: Scene, member: Member) -> Lost:
+    if scene.winner is not None and turn(scene.winner) < turn(member):
+        mine, first = turn(member), turn(scene.winner)
+        words = (
+            f"priority {mine[0]} against {first[0]}" if mine[0] != first[0] else "the same priority, and a larger id"
+        )
+        return Lost("later_turn", f"its turn came after: {words}")
+    after = member.after([lead for lead in scene.leads if scene.owners[lead.id] == member.agent_id])
+    why = why_not(scene.lead, after)
+    assert why is not None, "whose turn came and who was not full has taken it"
+    return Lost(why.code, f"{why} before the lead's turn")
+
+
+def to_win(scene: Scene, member: Member) -> Win | str:
+    """Have the turn before the winner, and room for the lead after all newer ones that the member then takes first."""
+    facts: dict[str, Any] = {}
+    if scene.winner is not None and turn(scene.winner) < turn(member):
+        facts["priority"] = ahead_of(scene.winner, member)
+    return Win(facts | _caps_to_reach(scene, replace(member, **facts)))
+
+
+def _caps_to_reach(scene: Scene, member: Member) -> dict[str, int]:
+    """Caps that are too low for all that the member takes up to the lead: what they would have to be."""
+    lifted = lift_caps(scene.lead, member)
+    turns = {other.agent_id: turn(other) for other in scene.members if other.agent_id != member.agent_id}
+    for lead in sorted(scene.leads, key=newest):
+        is_left = turns.get(scene.owners[lead.id] or 0, turn(member)) >= turn(member)
+        if is_left and newest(lead) <= newest(scene.lead) and why_not(lead, lifted) is None:
+            lifted = lifted.after([lead])
+    return caps_for(scene.lead, member, lifted)
+
+
+ACCOUNT = Account(won, lost, to_win)

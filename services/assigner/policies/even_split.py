@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
+from typing import Any
 
-from services.assigner.eligibility import Kind, kinds, room, why_not
+from services.assigner.eligibility import Kind, caps_for, kinds, room, why_not
 from services.assigner.facts import Lead, Member
+from services.assigner.policies.accounts import Account, Lost, Scene, Win
 from services.assigner.policies.choices import Answer, Choice, route_counts
 from services.assigner.policies.params import Days, Params, Positive
 
@@ -36,6 +39,13 @@ def even_split(leads: Sequence[Lead], members: Sequence[Member], params: EvenSpl
     Kinds of leads are split one after another, those that the fewest members may get first; who has received of one
     kind gets that much less of the next. The order in which leads are given does not matter.
     """
+    answer = split(sorted(leads, key=turn), members, params)
+    by_lead = {choice.lead_id: choice for choice in answer.choices}
+    return replace(answer, choices=[by_lead[lead.id] for lead in leads])
+
+
+def split(leads: Sequence[Lead], members: Sequence[Member], params: EvenSplitParams) -> Answer:
+    """Do the same with the leads in the order given."""
     now = {member.agent_id: member for member in sorted(members, key=lambda member: member.agent_id)}
     owners: dict[int, int] = {}
     reasons: dict[int, str] = {}
@@ -55,10 +65,10 @@ def turn(lead: Lead) -> tuple[bool, datetime, int]:
 
 
 def _groups(leads: Sequence[Lead], members: Sequence[Member]) -> list[list[Lead]]:
-    """Leads of one kind together, in their turn; those that the fewest may get first."""
+    """Leads of one kind together, in their order; those that the fewest may get first."""
     kind = kinds(members)
     groups: dict[Kind, list[Lead]] = defaultdict(list)
-    for lead in sorted(leads, key=turn):
+    for lead in leads:
         groups[kind(lead)].append(lead)
     scarce = {key: sum(why_not(group[0], member) is None for member in members) for key, group in groups.items()}
     return [groups[key] for key in sorted(groups, key=lambda key: (scarce[key], key[0] or 0, key[1] or ""))]
@@ -77,3 +87,80 @@ def _blocks(group: Sequence[Lead], members: Sequence[Member], ceiling: int) -> I
         if block := group[start : start + size]:
             yield member, block
         start += size
+
+
+def won(scene: Scene, winner: Member) -> str:
+    group = _group(scene, scene.members)
+    places = _block(group, scene.owners, winner)
+    at = group.index(scene.lead) + 1
+    return f"place {at} of {len(group)} in the order, in its block of {len(places)} from place {places[0] + 1}"
+
+
+def lost(scene: Scene, member: Member) -> Lost:
+    group = _group(scene, scene.members)
+    places = _block(group, scene.owners, member)
+    at = group.index(scene.lead) + 1
+    if not places:
+        return _why_no_block(scene, member)
+    return Lost("other_block", f"its block is of places {places[0] + 1} to {places[-1] + 1}, the lead's is {at}")
+
+
+def to_win(scene: Scene, member: Member) -> Win | str:
+    """Have a block, with higher caps if need be, and let the lead stand at its nearer end."""
+    tried = partial(_with_room, scene, member)
+    places, caps = tried(0)
+    if not places:
+        places, caps = tried(bisect_left(range(len(scene.leads)), True, key=lambda more: bool(tried(more)[0])))
+    if not places:
+        return _why_no_block(scene, member).words
+    at = _group(scene, scene.members).index(scene.lead)
+    nearest = min(places, key=lambda place: abs(place - at))
+    return Win(caps, nearest + 1 if nearest != at else None)
+
+
+def _with_room(scene: Scene, member: Member, more: int) -> tuple[list[int], Mapping[str, int]]:
+    """Split again with room for that many more leads: the member's places, from 0, and the caps that it needs then."""
+    caps = caps_for(scene.lead, member, _after(scene, scene.owners, member).after([scene.lead] * more))
+    raised: dict[str, Any] = {**caps}
+    changed = replace(member, **raised)
+    members = [changed if other.agent_id == member.agent_id else other for other in scene.members]
+    answer = scene.answer if members == scene.members else even_split(scene.leads, members, scene.params)
+    owners = {choice.lead_id: choice.agent_id for choice in answer.choices}
+    needed = caps_for(scene.lead, member, _after(scene, owners, member))
+    return _block(_group(scene, members), owners, member), needed
+
+
+def moved(leads: Sequence[Lead], members: Sequence[Member], lead: Lead, place: int) -> list[Lead]:
+    """Give the order that the leads have with one of them at another place, from 1, among those of its kind."""
+    kind = kinds(members)
+    others = sorted((other for other in leads if other.id != lead.id), key=turn)
+    alike = [at for at, other in enumerate(others) if kind(other) == kind(lead)]
+    at = alike[place - 1] if place <= len(alike) else len(others)
+    return [*others[:at], lead, *others[at:]]
+
+
+def _group(scene: Scene, members: Sequence[Member]) -> list[Lead]:
+    """The leads of the lead's kind, in their order."""
+    kind = kinds(members)
+    return sorted((lead for lead in scene.leads if kind(lead) == kind(scene.lead)), key=turn)
+
+
+def _block(group: Sequence[Lead], owners: Mapping[int, int | None], member: Member) -> list[int]:
+    return [at for at, lead in enumerate(group) if owners[lead.id] == member.agent_id]
+
+
+def _after(scene: Scene, owners: Mapping[int, int | None], member: Member) -> Member:
+    return member.after([lead for lead in scene.leads if owners[lead.id] == member.agent_id])
+
+
+def _why_no_block(scene: Scene, member: Member) -> Lost:
+    ceiling = scene.params.ceiling
+    after = _after(scene, scene.owners, member)
+    if after.lot_count >= ceiling:
+        return Lost("at_ceiling", f"has the lot's ceiling of {ceiling} already")
+    if (why := why_not(scene.lead, after)) is not None:
+        return Lost(why.code, f"{why.value} with leads of other kinds")
+    return Lost("no_block", "the leads were used up before its turn")
+
+
+ACCOUNT = Account(won, lost, to_win)

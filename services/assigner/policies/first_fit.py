@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from services.assigner.facts import Lead, Member
+from services.assigner.policies.accounts import Account, Lost, Scene, Win, ahead_of
 from services.assigner.policies.choices import Answer, Choice, route_counts
 from services.assigner.policies.lines import Lines, Place
 from services.assigner.policies.params import Params
@@ -27,3 +28,23 @@ def first_fit(leads: Sequence[Lead], members: Sequence[Member], params: FirstFit
 
 def place(member: Member) -> Place:
     return member.priority, member.agent_id
+
+
+def won(scene: Scene, winner: Member) -> str:
+    return f"first in the order of {len(scene.eligible)} eligible, with priority {winner.priority}"
+
+
+def lost(scene: Scene, member: Member) -> Lost:
+    first, agent_id = min(place(other) for other in scene.eligible)
+    if member.priority == first:
+        return Lost("later_id", f"the same priority {first}, and a larger id than {agent_id}")
+    return Lost("later_in_order", f"priority {member.priority} against {first}")
+
+
+def to_win(scene: Scene, member: Member) -> Win | str:
+    if scene.winner is None or place(member) < place(scene.winner):
+        return Win()
+    return Win({"priority": ahead_of(scene.winner, member)})
+
+
+ACCOUNT = Account(won, lost, to_win)

@@ -14,6 +14,7 @@ from heapq import heapify, heappop, heappush, heapreplace
 
 from services.assigner.eligibility import why_not
 from services.assigner.facts import Lead, Member
+from services.assigner.policies.accounts import Account, Lost, Scene, Win
 from services.assigner.policies.choices import Answer, route_counts
 from services.assigner.policies.params import Params
 from services.assigner.policies.weights import Pools
@@ -74,8 +75,13 @@ class _Pool:
         self._members = {member.agent_id: member for member in members}
         self._weight = sum(member.weight for member in members)
         self._count = sum(member.route_count for member in members)
-        self._later = [(released_at(m), m.agent_id) for m in members if not self._is_released(m)]
-        self._released = [(deadline(m), m.agent_id) for m in members if self._is_released(m)]
+        self._later: list[tuple[int, int]] = []
+        self._released: list[tuple[int, int]] = []
+        for member in members:
+            if self._is_released(member):
+                self._released.append((deadline(member), member.agent_id))
+            else:
+                self._later.append((released_at(member), member.agent_id))
         heapify(self._later)
         heapify(self._released)
 
@@ -123,3 +129,53 @@ class _Pool:
                 heappush(self._released, (deadline(member), agent_id))
             else:
                 return
+
+
+def won(scene: Scene, winner: Member) -> str:
+    return f"{_entitled(scene, winner)}: the earliest deadline of those whose next is due"
+
+
+def lost(scene: Scene, member: Member) -> Lost:
+    if member.weight == 0:
+        return Lost("no_weight", "weight 0")
+    if member.route_count * _weight(scene) >= _nth(scene) * member.weight:
+        return Lost("not_released", f"{_entitled(scene, member)}: its next is not due yet")
+    return Lost("later_deadline", f"{_entitled(scene, member)}: its next is due, another's sooner")
+
+
+def to_win(scene: Scene, member: Member) -> Win | str:
+    """Weigh enough to be released, and for each rival to have the earlier deadline or to keep it from its release."""
+    rivals = [other for other in scene.eligible if other.weight > 0 and other.agent_id != member.agent_id]
+    weights = sum(rival.weight for rival in rivals)
+    received = sum(rival.route_count for rival in rivals)
+    count = member.route_count
+    enough = [member.weight, 1, count * weights // (received + 1) + 1]
+    for rival in rivals:
+        is_first = member.agent_id < rival.agent_id
+        sooner = ((count + 1) * rival.weight - is_first) // (rival.route_count + 1) + 1
+        nth = received + count + 1
+        keeps_off = ceil_of(nth * rival.weight, rival.route_count) - weights if rival.route_count > 0 else sooner
+        enough.append(min(sooner, keeps_off))
+    return Win({"weight": max(enough)} if max(enough) != member.weight else {})
+
+
+def ceil_of(dividend: int, divisor: int) -> int:
+    return -(-dividend // divisor)
+
+
+def _weight(scene: Scene) -> int:
+    return sum(member.weight for member in scene.eligible)
+
+
+def _nth(scene: Scene) -> int:
+    """Which lead this is for those that are weighed against each other."""
+    return 1 + sum(member.route_count for member in scene.eligible if member.weight > 0)
+
+
+def _entitled(scene: Scene, member: Member) -> str:
+    total = _weight(scene)
+    share = _nth(scene) * member.weight / total
+    return f"has {member.route_count}, with this lead is entitled to {share:.2f} (weight {member.weight} of {total})"
+
+
+ACCOUNT = Account(won, lost, to_win)

@@ -7,12 +7,13 @@ batch mates do not matter, and a change among the members moves only the leads o
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from math import log
 
 from services.assigner.eligibility import why_not
 from services.assigner.facts import Lead, Member
+from services.assigner.policies.accounts import Account, Lost, Scene, Win
 from services.assigner.policies.choices import Answer, route_counts
 from services.assigner.policies.params import Params
 from services.assigner.policies.weights import Pools
@@ -41,8 +42,7 @@ class _Pool:
         self._members = {member.agent_id: member for member in members}
 
     def pick(self, lead: Lead) -> Member | None:
-        draw = Draw(lead)
-        return min(self._members.values(), key=lambda member: (draw.time(member), member.agent_id), default=None)
+        return min(self._members.values(), key=Draw(lead).place, default=None)
 
     def update(self, member: Member) -> None:
         if member.agent_id not in self._members:
@@ -66,5 +66,34 @@ class Draw:
         # 52 bits and a half: what a float holds exactly, and never a logarithm of 0.
         return ((int.from_bytes(digest.digest(), "big") >> 12) + 0.5) / (1 << 52)
 
-    def time(self, member: Member) -> float:
-        return -log(self.chance(member.agent_id)) / member.weight
+    def place(self, member: Member) -> tuple[float, int]:
+        """Give when a member arrives, and its id, should two arrive at once."""
+        return -log(self.chance(member.agent_id)) / member.weight, member.agent_id
+
+
+def won(scene: Scene, winner: Member) -> str:
+    total = sum(member.weight for member in scene.eligible)
+    return f"weight {winner.weight} of {total}, hash {Draw(scene.lead).chance(winner.agent_id):.6f}: first to arrive"
+
+
+def lost(scene: Scene, member: Member) -> Lost:
+    if member.weight == 0:
+        return Lost("no_weight", "weight 0")
+    total = sum(other.weight for other in scene.eligible)
+    chance = Draw(scene.lead).chance(member.agent_id)
+    return Lost("lost_draw", f"weight {member.weight} of {total}, hash {chance:.6f}: arrived later")
+
+
+def to_win(scene: Scene, member: Member) -> Win | str:
+    """Weigh enough to arrive before the winner."""
+    draw = Draw(scene.lead)
+    weight = max(member.weight, 1)
+    if scene.winner is not None:
+        first = draw.place(scene.winner)
+        weight = max(weight, int(draw.place(replace(member, weight=1))[0] / first[0]) - 1)
+        while draw.place(replace(member, weight=weight)) > first:
+            weight += 1
+    return Win({"weight": weight} if weight != member.weight else {})
+
+
+ACCOUNT = Account(won, lost, to_win)

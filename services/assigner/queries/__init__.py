@@ -1,2 +1,5 @@
 """The assigner's SQL: set-based, one statement a batch. Locks are taken in one order everywhere: routes, assignments,
 leads, agent counters, page groups, each by id; a locking statement returns nothing that is decided on."""
+
+#: Planning these statements anew for each batch costs more than it finds: they all go by keys.
+SERVER_SETTINGS = {"plan_cache_mode": "force_generic_plan"}

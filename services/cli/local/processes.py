@@ -173,9 +173,15 @@ def _birth(process: psutil.Process) -> float:
 
 
 def has_ended(process: psutil.Process) -> bool:
-    """Whether it does nothing any more; a zombie that nobody has reaped has ended."""
+    """Whether it does nothing and holds nothing any more; a zombie that nobody has reaped has ended.
+
+    Unless it has threads left: a killed process's first one is a zombie at once, and what listens on the process's
+    ports goes with the last, which may have gigabytes to free first.
+    """
     try:
-        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+        if not process.is_running():
+            return True
+        return process.status() == psutil.STATUS_ZOMBIE and process.num_threads() == 1
     except psutil.NoSuchProcess:
         return True
 
