@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time, timedelta
 from typing import Any
 
@@ -101,8 +101,17 @@ def decide(route: Route, leads: Sequence[Lead], members: Sequence[Member], momen
             open_leads.append(lead)
         else:
             waiting.append(Waiting(lead, why))
-    groups, after = answers(policy, params, open_leads, members, is_lot=moment.is_lot)
+    decided = decide_by(policy, params, route, open_leads, members, moment)
+    return replace(decided, waiting=[*waiting, *decided.waiting]) if waiting else decided
+
+
+def decide_by(
+    policy: Policy, params: Params, route: Route, leads: Sequence[Lead], members: Sequence[Member], moment: Moment
+) -> Decided:
+    """Decide by this policy on leads that nothing bars from the route: what is asked again when history is re-run."""
+    groups, after = answers(policy, params, leads, members, is_lot=moment.is_lot)
     assigned: list[Assigned] = []
+    waiting: list[Waiting] = []
     for group in groups:
         _sort(route, group, after, moment, assigned, waiting)
     return Decided(policy.algorithm, assigned, waiting, _facts(groups, members, moment), after)
@@ -134,6 +143,7 @@ def decide_by_hand(route: Route, leads: Sequence[Lead], members: Sequence[Member
     `members` are the agent's rows, for one store each or for all the others.
     """
     rows = members
+    agent = members[0]
     assigned: list[Assigned] = []
     waiting: list[Waiting] = []
     for lead in leads:
@@ -145,9 +155,11 @@ def decide_by_hand(route: Route, leads: Sequence[Lead], members: Sequence[Member
         rows = [member.after([lead], by_this_row=member is row) for member in rows]
     facts = {
         "now": moment.now.isoformat(),
-        "to": members[0].agent_id,
+        "to": agent.agent_id,
+        # It need not be a member, of whom the route's version would say this.
+        "agent": {name: getattr(agent, name) for name in ("is_active", "max_load", "business_line_id")},
         "leads": [[lead.id, lead.business_line_id, lead.store_code] for lead in leads],
-        "loads": {members[0].agent_id: members[0].open_load},
+        "loads": {agent.agent_id: agent.open_load},
     }
     return Decided(MANUAL, assigned, waiting, facts, rows)
 
@@ -216,8 +228,9 @@ def _count(route: Route, member: Member) -> int:
 def _facts(groups: Sequence[Group], members: Sequence[Member], moment: Moment) -> dict[str, Any]:
     """What was read that neither a route's version nor its history holds: enough to decide again, and no more.
 
-    Loads only of those members with a limit on it who were chosen, or were full from the start: whoever else has room
-    was not chosen for another reason. Counts over all routes likewise; the others stand behind the boundary.
+    Of loads, in a stream, only those of members with a limit who were chosen, or were full from the start: whoever
+    else has room was not chosen for another reason. In a lot how much room decides, so there all with a limit. Counts
+    over all routes only of the chosen; the others stand behind the boundary.
     """
     chosen = {choice.agent_id for group in groups for choice in group.answer.choices}
     return {
@@ -234,7 +247,8 @@ def _facts(groups: Sequence[Group], members: Sequence[Member], moment: Moment) -
         "loads": {
             member.agent_id: member.open_load
             for member in members
-            if member.max_load is not None and (member.agent_id in chosen or member.open_load >= member.max_load)
+            if member.max_load is not None
+            and (moment.is_lot or member.agent_id in chosen or member.open_load >= member.max_load)
         },
     }
 

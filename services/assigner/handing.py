@@ -52,8 +52,9 @@ async def give_by_hand(tx: AsyncConnection, piece: RouteBatch) -> Sequence[Event
 
 
 async def _rows(tx: AsyncConnection, route: Route, code: str, moment: Moment) -> list[Member]:
-    """Give the agent's rows on the route, and one for all stores that it has none for."""
-    own = [member for member in await read_members(tx, route.id, moment.day) if member.agent_code == code]
+    """Give the agent's rows on the route, and one for all stores that it has none for. No lot, so none of its caps."""
+    members = await read_members(tx, route.id, moment.day)
+    own = [member.without_lot_caps() for member in members if member.agent_code == code]
     if any(member.store_code is None for member in own):
         return own
     return [await read_agent(tx, route.id, code), *own]

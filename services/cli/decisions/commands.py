@@ -1,0 +1,43 @@
+"""The commands that look back on decisions."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Annotated, TypeVar
+
+import typer
+
+from services.cli.decisions import verifying
+from services.cli.output import show
+from shared.db.session import Database, open_database
+from shared.settings import load_settings
+
+#: A statement may count all assignments there are.
+DEADLINE_S = 300.0
+
+T = TypeVar("T")
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+OfRoute = Annotated[str | None, typer.Option("--route", help="Only this route's.")]
+
+decisions_app = typer.Typer(help="Decisions.", no_args_is_help=True)
+
+
+@decisions_app.command("verify")
+def verify_command(route: OfRoute = None, as_json: AsJson = False) -> None:
+    """Run history again and hold everything stored against it; exit 1 if anything differs."""
+    verified = _ask(lambda database: verifying.verify(database, route))
+    show(verified, as_json=as_json)
+    if verified.differences:
+        raise typer.Exit(1)
+
+
+def _ask(question: Callable[[Database], Awaitable[T]]) -> T:
+    settings = load_settings()
+
+    async def answer() -> T:
+        name = "leadline cli"
+        async with open_database(settings.database, application_name=name, deadline_s=DEADLINE_S) as database:
+            return await question(database)
+
+    return asyncio.run(answer())
