@@ -102,7 +102,8 @@ class AssignLeads:
 
 
 def _is_personal(request: AssignmentRequested) -> bool:
-    return bool(request.lead_ids or request.source or request.to_agent_code)
+    """Whether a person asked: machines wake a route and wait for no answer."""
+    return bool(request.lead_ids or request.source or request.to_agent_code or request.request_id)
 
 
 def _piece(request: AssignmentRequested, route_id: int | None, lead_ids: Sequence[int] | None) -> RouteBatch:

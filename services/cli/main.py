@@ -14,12 +14,15 @@ from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 
 from services.cli import config, installation, services
+from services.cli.assigning import assign_command
 from services.cli.configfile import ConfigError
 from services.cli.decisions.commands import decisions_app
 from services.cli.failures import CommandError
 from services.cli.importing import import_command
 from services.cli.leads import Story, read_story
 from services.cli.lint import lint_command
+from services.cli.lots import lot_app
+from services.cli.monitor.command import monitor_command
 from services.cli.output import show
 from services.cli.schema import schema_command
 from services.cli.statistics import Statistics, read_statistics
@@ -45,6 +48,9 @@ lead_app = typer.Typer(help="Leads.", no_args_is_help=True)
 app.add_typer(config_app, name="config")
 app.add_typer(lead_app, name="lead")
 app.add_typer(decisions_app, name="decisions")
+app.add_typer(lot_app, name="lot")
+app.command("assign")(assign_command)
+app.command("monitor")(monitor_command)
 app.command("import")(import_command)
 app.command("simulate")(simulate_command)
 app.command("schema")(schema_command)

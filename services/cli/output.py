@@ -19,6 +19,7 @@ def show(value: object, *, as_json: bool, zone: ZoneInfo | None = None) -> None:
     plain = asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
     if as_json:
         sys.stdout.write(json.dumps(plain, default=_as_text, ensure_ascii=False) + "\n")
+        sys.stdout.flush()  # who reads a command's progress line by line is not to wait for its end
         return
     console = Console(highlight=False)
     if not isinstance(plain, Mapping):

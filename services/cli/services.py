@@ -15,13 +15,13 @@ from shared.messaging import broker, topology
 from shared.process import Serve
 from shared.settings import Settings
 
-#: The services that consume, in the order of a lead's way, and their queue.
+#: The services that consume, in the order of a lead's way, and their queues.
 QUEUES = {
-    "ingest": "ingest",
-    "assigner": "assigner",
-    "documents": "documents",
-    "notifier": "notifier",
-    "deadletters": topology.DEAD_QUEUE,
+    "ingest": ("ingest",),
+    "assigner": ("assigner", "assigner.lots"),
+    "documents": ("documents",),
+    "notifier": ("notifier",),
+    "deadletters": (topology.DEAD_QUEUE,),
 }
 NAMES = (*QUEUES, "scheduler", "simulator")
 QUIET_ROUNDS = 2
@@ -71,7 +71,7 @@ async def _run_until_quiet(settings: Settings, database: Database, names: Sequen
 async def _left(settings: Settings, database: Database, names: Sequence[str]) -> int:
     """Count what is ready in the queues and unsent in the outbox."""
     async with broker.connect(settings.amqp_url, "leadline worker") as connection:
-        ready = [await broker.queue_depth(connection, QUEUES[name]) for name in names]
+        ready = [await broker.queue_depth(connection, queue) for name in names for queue in QUEUES[name]]
     async with database.reading() as connection:
         unsent = (await connection.execute(OUTBOX)).scalar_one()
     return sum(ready) + int(unsent)

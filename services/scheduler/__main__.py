@@ -1,10 +1,13 @@
-"""Scheduler: the clock → assignment.requested, and document.ready for mails that waited."""
+"""Scheduler: the clock → assignment.requested, lot.requested, and document.ready for mails that waited."""
 
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
-from services.scheduler.sweep import sweep_every
+from services.scheduler.lots import TICK_S, LotTicker
+from services.scheduler.rounds import every
+from services.scheduler.sweep import sweep_all
 from shared.db.session import open_database
 from shared.messaging.publisher import open_publisher
 from shared.process import run_service
@@ -12,12 +15,15 @@ from shared.settings import Settings
 
 
 async def serve(settings: Settings, stop: asyncio.Event) -> None:
-    """Sweep until stopped."""
+    """Sweep and tick until stopped."""
     async with (
         open_database(settings.database, application_name="leadline scheduler") as database,
         open_publisher(settings.amqp_url, "scheduler") as publisher,
+        asyncio.TaskGroup() as rounds,
     ):
-        await sweep_every(settings.check_interval, database, publisher, stop)
+        sweep = partial(sweep_all, database, publisher)
+        rounds.create_task(every(settings.check_interval, "sweep", sweep, stop))
+        rounds.create_task(every(TICK_S, "lots", LotTicker(database, publisher).tick, stop))
 
 
 if __name__ == "__main__":

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import structlog
 from sqlalchemy import text
 
 from services.scheduler.mails import ask_for_mails
 from shared.db.session import Database
-from shared.errors import in_short
 from shared.events import AssignmentRequested
-from shared.messaging.failures import Other, classify
 from shared.messaging.publisher import Outgoing, Publisher
 
 log = structlog.get_logger(__name__)
@@ -52,19 +48,8 @@ async def sweep(database: Database, publisher: Publisher) -> int:
     return len(requests)
 
 
-async def sweep_every(interval_s: float, database: Database, publisher: Publisher, stop: asyncio.Event) -> None:
-    """Sweep now and then at every interval, until stopped. A broker or a database that is away is tried next time."""
-    while not stop.is_set():
-        try:
-            requested = await sweep(database, publisher)
-            mails = await ask_for_mails(database)
-        except Exception as error:
-            if isinstance(classify(error), Other):
-                raise
-            log.warning("sweep.put_off", error=in_short(error))
-        else:
-            log.debug("sweep.done", routes=requested, mails=mails)
-        try:
-            await asyncio.wait_for(stop.wait(), interval_s)
-        except TimeoutError:
-            continue
+async def sweep_all(database: Database, publisher: Publisher) -> None:
+    """Ask for another look at the leads that wait, and at the mails."""
+    routes = await sweep(database, publisher)
+    mails = await ask_for_mails(database)
+    log.debug("sweep.done", routes=routes, mails=mails)

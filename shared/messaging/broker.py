@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any
 
 import aio_pika
@@ -169,17 +170,31 @@ async def _underlay(channel: AbstractChannel) -> UnderlayChannel:
     return underlay
 
 
-async def queue_depth(connection: AbstractConnection, queue: str) -> int:
-    """Give the number of ready messages. On a quorum queue whose leader is slow the broker says 0: ask twice."""
+@dataclass(frozen=True, slots=True)
+class QueueState:
+    """What the broker tells anybody of a queue. How many messages consumers hold it does not tell over AMQP."""
+
+    ready: int
+    consumers: int
+
+
+async def queue_state(connection: AbstractConnection, queue: str) -> QueueState:
+    """Look at a queue. Of a quorum queue whose leader is slow the broker says that nothing is ready: ask twice."""
     async with connection.channel() as channel:
-        declared: Any = await channel.declare_queue(queue, passive=True)
-        return int(declared.declaration_result.message_count or 0)
+        declared: Any = (await channel.declare_queue(queue, passive=True)).declaration_result
+        return QueueState(int(declared.message_count or 0), int(declared.consumer_count or 0))
+
+
+async def queue_depth(connection: AbstractConnection, queue: str) -> int:
+    """Give the number of ready messages, as `queue_state` does."""
+    return (await queue_state(connection, queue)).ready
 
 
 __all__ = [
     "BROKER_ERRORS",
     "ChannelInvalidStateError",
     "ConsumerChannel",
+    "QueueState",
     "Refused",
     "UnderlayChannel",
     "Unroutable",
@@ -188,4 +203,5 @@ __all__ = [
     "open_publishing_channel",
     "publish_confirmed",
     "queue_depth",
+    "queue_state",
 ]
