@@ -25,8 +25,7 @@ IS_UNSENT = text("SELECT EXISTS (SELECT 1 FROM outbox WHERE id = :id)")
 async def ask(database: Database, event: Event) -> int:
     """Leave an event to the relays of the services; give the id of its outbox row, which goes once it is published."""
     async with database.begin() as tx:
-        row = await outbox.add(tx, SERVICE, [event], is_left=True)
-    assert row is not None
+        (row,) = await outbox.add(tx, SERVICE, [event], is_left=True)
     return row.id
 
 

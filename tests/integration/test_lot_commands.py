@@ -17,14 +17,19 @@ from services.cli.failures import CommandError
 from services.cli.lots import LotRun, Status, request_lot, run_lot
 from shared.db.session import Database, open_database
 from shared.settings import Settings
+from tests.assignments import add_leads
+from tests.assignments import lay_out as lay_out_routes
 from tests.driving import Driver, execute, rows, scalar
 from tests.integration.core import lay_out
-from tests.integration.test_assigner import add_leads, configure
-from tests.integration.test_assigner import lay_out as lay_out_routes
 from tests.waiting import eventually
 
 WITHIN_S = 60
 NOBODY = "amqp://guest:guest@127.0.0.1:1/"
+
+
+async def apart(function: Callable[..., Any], *given: Any, **named: Any) -> Any:
+    """Run what has an event loop of its own in a thread."""
+    return await asyncio.to_thread(partial(function, *given, **named))
 
 
 @pytest.fixture
@@ -42,7 +47,7 @@ def settings(database_url: str, amqp_url: str) -> Settings:
 @pytest.fixture
 def run(settings: Settings) -> Callable[..., Any]:
     """`run_lot` as a pipeline calls it: in a thread that has no event loop."""
-    return partial(asyncio.to_thread, run_lot, timeout_s=WITHIN_S, settings=settings)
+    return partial(apart, run_lot, timeout_s=WITHIN_S, settings=settings)
 
 
 @asynccontextmanager
@@ -67,8 +72,8 @@ async def collect(database: Database, *names: str) -> None:
 async def test_a_lot_by_hand(database: Database, settings: Settings, run: Callable[..., Any]) -> None:
     """Every step is told, with its counts; again within the minute is the same lot, unless it is wanted again."""
     await lay_out_routes(database, agents=2, mode="lot", policy="capped_lot", sheets=False)
-    await configure(database, "UPDATE route_members SET max_daily_leads = 1 WHERE agent_id = 1")
-    await configure(database, "UPDATE route_members SET max_existing_per_lot = 2 WHERE agent_id = 2")
+    await execute(database, "UPDATE route_members SET max_daily_leads = 1 WHERE agent_id = 1")
+    await execute(database, "UPDATE route_members SET max_existing_per_lot = 2 WHERE agent_id = 2")
     await collect(database, "A", "B", "C", "D")
     told: list[Status] = []
 
@@ -113,7 +118,7 @@ async def test_a_route_without_lots_is_refused(database: Database, settings: Set
     await execute(database, "UPDATE routes SET mode = 'lot', is_enabled = false WHERE name = 'off'")
 
     with pytest.raises(CommandError, match=words):
-        await asyncio.to_thread(request_lot, name, settings=settings)
+        await apart(request_lot, name, settings=settings)
 
     assert await scalar(database, "SELECT count(*) FROM outbox") == 0
 
@@ -122,7 +127,7 @@ async def test_who_waits_in_vain_is_told_what_is_not_running(database: Database,
     """The assigner, or the broker; the request stands and is run by the next assigner."""
     await lay_out_routes(database, mode="lot")
     nobody = settings.model_copy(update={"amqp_url": NOBODY})
-    vain = partial(asyncio.to_thread, run_lot, "all", timeout_s=0)
+    vain = partial(apart, run_lot, "all", timeout_s=0)
 
     with pytest.raises(CommandError, match=r"no assigner is running: nobody consumes the queue 'assigner\.lots'"):
         await vain(settings=settings)
@@ -139,15 +144,15 @@ async def test_who_waits_in_vain_is_told_what_is_not_running(database: Database,
 async def test_a_person_has_waiting_leads_assigned(database: Database, settings: Settings) -> None:
     """By source, by route, or one by one; those that nothing else takes too. Told: how many, to whom, and why not."""
     await lay_out_routes(database, agents=2, retry_pending=False)
-    await configure(database, "UPDATE agents SET is_active = false")
+    await execute(database, "UPDATE agents SET is_active = false")
     await collect(database, "A", "B", "C", "D", "E")
-    await configure(database, "UPDATE agents SET is_active = true, max_load = 1")
-    wish = partial(asyncio.to_thread, assign, timeout_s=WITHIN_S, settings=settings)
+    await execute(database, "UPDATE agents SET is_active = true, max_load = 1")
+    wish = partial(apart, assign, timeout_s=WITHIN_S, settings=settings)
 
     async with assigner(settings):
         one: Answered = await wish(Wish(lead_ids=("C",)))
         by_source: Answered = await wish(Wish(source="meta"))
-        await configure(database, "UPDATE agents SET max_load = 2")
+        await execute(database, "UPDATE agents SET max_load = 2")
         by_route: Answered = await wish(Wish(route="all"))
         named_again: Answered = await wish(Wish(lead_ids=("A", "C")))
 
@@ -164,7 +169,7 @@ async def test_a_person_names_the_agent(database: Database, settings: Settings) 
     """A lead goes to that agent, also one that another has."""
     await lay_out_routes(database, agents=3)
     await collect(database, "A")
-    wish = partial(asyncio.to_thread, assign, timeout_s=WITHIN_S, settings=settings)
+    wish = partial(apart, assign, timeout_s=WITHIN_S, settings=settings)
 
     async with assigner(settings):
         moved: Answered = await wish(Wish(lead_ids=("A",), to_agent_code="0003"))
@@ -190,7 +195,7 @@ async def test_a_wish_that_cannot_be(database: Database, settings: Settings, wis
     await collect(database, "A")
 
     with pytest.raises(CommandError, match=words):
-        await asyncio.to_thread(assign, wish, settings=settings)
+        await apart(assign, wish, settings=settings)
 
     assert await scalar(database, "SELECT count(*) FROM outbox") == 0
 
@@ -199,7 +204,7 @@ async def test_nobody_answers(database: Database, settings: Settings) -> None:
     """Who waits in vain for an assigner, or for the broker, is told which."""
     await lay_out_routes(database)
     nobody = settings.model_copy(update={"amqp_url": NOBODY})
-    vain = partial(asyncio.to_thread, assign, Wish(route="all"), timeout_s=0)
+    vain = partial(apart, assign, Wish(route="all"), timeout_s=0)
 
     with pytest.raises(CommandError, match="no assigner is running: nobody consumes the queue 'assigner'"):
         await vain(settings=settings)

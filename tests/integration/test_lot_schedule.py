@@ -21,10 +21,10 @@ from shared.events import LotRequested
 from shared.messaging import broker
 from shared.messaging.publisher import open_publisher
 from shared.settings import Settings
+from tests.assignments import add_leads
+from tests.assignments import lay_out as lay_out_routes
 from tests.driving import Driver, execute, rows, scalar
 from tests.integration.core import consuming, drain, lay_out
-from tests.integration.test_assigner import add_leads
-from tests.integration.test_assigner import lay_out as lay_out_routes
 from tests.waiting import eventually
 
 QUEUE = "assigner.lots"

@@ -14,6 +14,7 @@ import pytest
 from services.assigner import giving
 from services.assigner.consumer import AssignLeads
 from services.assigner.lots import RunLots
+from services.assigner.queries import records
 from services.assigner.queries.lots import BY_HAND
 from services.documents.consumer import MakeSheets
 from shared.db.session import Database, open_database
@@ -325,7 +326,7 @@ async def test_a_lot_rolled_back_at_midnight_keeps_its_day(
     await execute(database, "UPDATE route_members SET max_daily_leads = 2")
     await arrive(stream, "N1", "N2", "N3")
     before_midnight = datetime(2026, 3, 5, 18, 29, 30, tzinfo=UTC)
-    genuine = giving.add_records
+    genuine = records.add_records
 
     async def lost(*arguments: Any, **more: Any) -> Any:
         await genuine(*arguments, **more)

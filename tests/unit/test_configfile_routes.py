@@ -11,7 +11,9 @@ from services.cli.configrows import KIND, Content
 
 
 def the_route(fields: str) -> Route:
-    (route,) = read(f"routes: [{{name: r, {fields}}}]", file="f").routes or ()
+    routes = read(f"routes: [{{name: r, {fields}}}]", file="f").routes
+    assert routes is not None
+    (route,) = routes
     return route
 
 
