@@ -56,20 +56,22 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """A batch's decision: every lead is in one of both. `facts` and the route's version allow to decide again."""
+    """A batch's decision: every lead is in one of these. `facts` and the route's version allow to decide again."""
 
     algorithm: str
     assigned: Sequence[Assigned] = ()
     waiting: Sequence[Waiting] = ()
+    #: Leads that stay as they are, whatever a person wished, and why.
+    staying: Sequence[Waiting] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
     #: The members after it.
     members: Sequence[Member] = ()
 
     @property
     def choices(self) -> dict[str, int | str]:
-        """Per lead its agent's id, or the reason why it waits."""
+        """Per lead its agent's id, or the reason why it waits or stays."""
         assigned: dict[str, int | str] = {str(each.lead.id): each.member.agent_id for each in self.assigned}
-        return assigned | {str(each.lead.id): each.reason for each in self.waiting}
+        return assigned | {str(each.lead.id): each.reason for each in (*self.waiting, *self.staying)}
 
     @property
     def received(self) -> Counter[int]:
@@ -114,7 +116,7 @@ def decide_by(
     waiting: list[Waiting] = []
     for group in groups:
         _sort(route, group, after, moment, assigned, waiting)
-    return Decided(policy.algorithm, assigned, waiting, _facts(groups, members, moment), after)
+    return Decided(policy.algorithm, assigned, waiting, facts=_facts(groups, members, moment), members=after)
 
 
 def _until_its_lot(route: Route, lead: Lead) -> str:
@@ -140,28 +142,29 @@ def answers(
 def decide_by_hand(route: Route, leads: Sequence[Lead], members: Sequence[Member], moment: Moment) -> Decided:
     """Give leads to the agent whom a person named, as far as its limits allow, whatever others have received.
 
-    `members` are the agent's rows, for one store each or for all the others.
+    `members` are the agent's rows, for one store each or for all the others. What it may not get stays as it is.
     """
     rows = members
     agent = members[0]
     assigned: list[Assigned] = []
-    waiting: list[Waiting] = []
-    for lead in leads:
+    staying = [Waiting(lead, Unassigned.STORE) for lead in leads if not lead.store_takes_part]
+    open_leads = [lead for lead in leads if lead.store_takes_part]
+    for lead in open_leads:
         (row,) = for_store(rows, lead.store_code)
-        if (why := why_not(lead, row)) is not None:
-            waiting.append(Waiting(lead, why.value))
-            continue
-        assigned.append(Assigned(lead, row, _count(route, row)))
-        rows = [member.after([lead], by_this_row=member is row) for member in rows]
+        if (why := why_not(lead, row)) is None:
+            assigned.append(Assigned(lead, row, _count(route, row)))
+            rows = [member.after([lead], by_this_row=member is row) for member in rows]
+        else:
+            staying.append(Waiting(lead, why))
     facts = {
         "now": moment.now.isoformat(),
         "to": agent.agent_id,
         # It need not be a member, of whom the route's version would say this.
         "agent": {name: getattr(agent, name) for name in ("is_active", "max_load", "business_line_id")},
-        "leads": [[lead.id, lead.business_line_id, lead.store_code] for lead in leads],
+        "leads": [[lead.id, lead.business_line_id, lead.store_code] for lead in open_leads],
         "loads": {agent.agent_id: agent.open_load},
     }
-    return Decided(MANUAL, assigned, waiting, facts, rows)
+    return Decided(MANUAL, assigned, staying=staying, facts=facts, members=rows)
 
 
 def _by_store(leads: Sequence[Lead], members: Sequence[Member], *, is_lot: bool) -> list[list[Lead]]:
