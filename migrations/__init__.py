@@ -7,6 +7,7 @@ from threading import Lock
 
 from alembic import command
 from alembic.config import Config
+from alembic.script import ScriptDirectory
 
 # Alembic keeps what it works on in its module's globals: two of its commands in one process would take each other's.
 _one_command = Lock()
@@ -18,6 +19,11 @@ def configuration(database_url: str) -> Config:
     config.set_main_option("script_location", str(Path(__file__).parent))
     config.set_main_option("path_separator", "os")
     return config
+
+
+def newest() -> str | None:
+    """Name the revision that this version of the code works with."""
+    return ScriptDirectory.from_config(configuration("")).get_current_head()
 
 
 def upgrade(database_url: str) -> None:

@@ -8,7 +8,7 @@ import random
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import text
 
@@ -17,6 +17,8 @@ from shared.events import Event
 from shared.messaging import failures
 from shared.messaging.envelope import Delivery, Message
 from shared.messaging.processing import Apart, Effect, Handler
+
+E = TypeVar("E", bound=Event)
 
 _tags = itertools.count(1)
 
@@ -66,7 +68,7 @@ class Driver:
                 return effects
         raise AssertionError
 
-    def take(self, *kinds: type[Event]) -> list[Event]:
+    def take(self, *kinds: type[E]) -> list[E]:
         """What was told of these kinds, each once."""
         found = [event for event in self.told if isinstance(event, kinds)]
         self.told = [event for event in self.told if not isinstance(event, kinds)]

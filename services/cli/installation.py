@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from zoneinfo import ZoneInfo
 
 import aio_pika
 from aio_pika.exceptions import ChannelPreconditionFailed
@@ -22,9 +24,14 @@ REFERENCE = text("""
            (SELECT count(*) FROM countries) > 0 AS countries,
            (SELECT count(*) FROM pipelines) > 0 AS pipelines,
            (SELECT count(*) FROM notification_profiles) > 0 AS "notification profiles",
+           to_regclass('routes') IS NOT NULL AND to_regclass('route_members') IS NOT NULL AS "routes and members",
+           EXISTS (SELECT 1 FROM information_schema.columns
+                   WHERE (table_name, column_name) = ('agent_counters', 'auto_assign_count')) AS "auto_assign_count",
            to_regclass('auto_assign_history') IS NOT NULL AS "view auto_assign_history",
            to_regclass('current_assignments') IS NOT NULL AS "view current_assignments"
 """)
+#: What the clock shows in a zone, and in UTC at the same moment.
+LOCAL_TIME = text("SELECT now() AT TIME ZONE :zone AS local, now() AS at")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +61,7 @@ def set_up(settings: Settings) -> None:
 async def verify(settings: Settings) -> Verification:
     """Look at database and broker; change nothing."""
     async with open_database(settings.database, application_name="leadline verify") as database:
-        checks = [*await _database_checks(database), await _topology_check(settings.amqp_url)]
+        checks = [*await _database_checks(database, settings.tz), await _topology_check(settings.amqp_url)]
     return Verification(all(check.is_well for check in checks), checks)
 
 
@@ -76,17 +83,35 @@ async def _declare(amqp_url: str) -> None:
         raise CommandError(f"RabbitMQ does not answer, see LEADLINE_AMQP_URL: {error}") from error
 
 
-async def _database_checks(database: Database) -> list[Check]:
+async def _database_checks(database: Database, zone: ZoneInfo) -> list[Check]:
     try:
         async with database.reading() as connection:
             revision = (await connection.execute(text("SELECT version_num FROM alembic_version"))).scalar()
             found = (await connection.execute(REFERENCE)).mappings().one()
+            time = (await connection.execute(LOCAL_TIME, {"zone": zone.key})).one()
     except Exception as error:  # whatever it is, it is what is wrong
         return [Check("database", is_well=False, detail=f"{str(error).splitlines()[0]}; run `leadline setup`")]
     return [
-        Check("migrations", is_well=True, detail=f"at {revision}"),
+        _revision_check(revision),
         *(Check(name, is_well=bool(is_well)) for name, is_well in found.items()),
+        _zone_check(zone, time.local, time.at),
     ]
+
+
+def _revision_check(revision: str | None) -> Check:
+    newest = migrations.newest()
+    if revision == newest:
+        return Check("migrations", is_well=True, detail=f"at {revision}")
+    return Check(
+        "migrations", is_well=False, detail=f"at {revision}, this version needs {newest}; run `leadline setup`"
+    )
+
+
+def _zone_check(zone: ZoneInfo, local: datetime, at: datetime) -> Check:
+    """Days and times of day are the database's: its zones are to say what ours say."""
+    ours = at.astimezone(zone)
+    is_well = ours.replace(tzinfo=None) == local
+    return Check("time zone", is_well, f"{zone.key}, {ours:%H:%M %z}" + ("" if is_well else f"; there {local:%H:%M}"))
 
 
 async def _topology_check(amqp_url: str) -> Check:

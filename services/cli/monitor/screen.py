@@ -13,18 +13,23 @@ from rich.text import Text
 from services.cli.monitor.looks import Look, Queue
 from services.cli.standings import Line
 
-#: Rows of the screen that are not members', and rows that each route has besides its members.
-FIXED_ROWS, ROUTE_ROWS = 30, 4
 FEWEST_MEMBERS = 3
+#: Rows of a route besides its members', and of the screen besides its routes, latest assignments and configuration.
+ROUTE_ROWS, FIXED_ROWS = 5, 21
 
 
 def screen(look: Look, zone: ZoneInfo, *, height: int, problem: str | None = None) -> RenderableType:
     """Draw a look. Of each route as many members are shown as `height` rows have room for, and at least three."""
-    shown = max(FEWEST_MEMBERS, (height - FIXED_ROWS) // max(1, len(look.lines)) - ROUTE_ROWS)
+    shown = max(FEWEST_MEMBERS, _rows_left(look, height) // max(1, len(look.lines)))
     parts: list[RenderableType] = [_title(look, zone), *_problems(look, problem), _figures(look)]
     parts += [part for line in look.lines for part in _route(line, shown)]
     parts += [_new(look, zone), _configuration(look.configuration)]
     return Group(*parts)
+
+
+def _rows_left(look: Look, height: int) -> int:
+    """How many rows there are for members of all routes."""
+    return height - FIXED_ROWS - len(look.new) - len(look.configuration) - ROUTE_ROWS * len(look.lines)
 
 
 def _title(look: Look, zone: ZoneInfo) -> Text:
@@ -71,7 +76,9 @@ def _counts(look: Look) -> Table:
 
 def _route(line: Line, shown: int) -> list[RenderableType]:
     """A route's line: the figures of its counts, who is next, and the first of its members."""
-    figures = Text.assemble(("\n" + line.route, "bold"), f"  {_spread(line)}")
+    figures = Text.assemble(
+        ("\n" + line.route, "bold"), f"  {_figures_of(line)}\n", f"next {line.next or 'nobody'}: {line.why}"
+    )
     numbers = ("next", "count", "today", "open", "max")
     table = _table("next", "agent", "name", "count", "today", "open", "max", "may get none", numbers=numbers)
     for member in line.members[:shown]:
@@ -90,15 +97,16 @@ def _route(line: Line, shown: int) -> list[RenderableType]:
     return [figures, table, *([Text(f"… and {rest:,} more", style="dim")] if rest > 0 else [])]
 
 
-def _spread(line: Line) -> str:
+def _figures_of(line: Line) -> str:
     if line.average is None:
-        return line.why
-    figures = f"min {line.least:,} max {line.most:,} avg {line.average:,.1f} var {line.variance:,.1f}"
-    return f"{figures}  next {line.next}: {line.why}"
+        return ""
+    return f"min {line.least:,}  max {line.most:,}  average {line.average:,.1f}  variance {line.variance:,.1f}"
 
 
-def _new(look: Look, zone: ZoneInfo) -> Table:
+def _new(look: Look, zone: ZoneInfo) -> RenderableType:
     title = "\nlatest assignments" if look.new_count is None else f"\n{look.new_count:,} new assignments"
+    if not look.new:
+        return Text(title, style="bold")
     table = _table("at", "lead", "source", "agent", "count", "method", numbers=("count",), title=title)
     for each in look.new:
         counts = "" if each["before"] is None else f"{each['before']:,} → {each['after']:,}"
