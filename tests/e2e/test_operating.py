@@ -101,10 +101,11 @@ async def test_the_monitor_shows_what_is_new_and_ends_cleanly(stack: Stack) -> N
         env=stack.environment,
         cwd=stack.folder,
     )
-    assert watch.stdout is not None
-    first = json.loads(await asyncio.wait_for(watch.stdout.readline(), 60))
+    output = watch.stdout
+    assert output is not None
+    first = json.loads(await asyncio.wait_for(output.readline(), 60))
     await stack.publish("lead.created", a_lead(1))
-    await eventually(lambda: seen_new(watch.stdout), within=60)
+    await eventually(lambda: seen_new(output), within=60)
     watch.send_signal(signal.SIGINT)
     _, errors = await asyncio.wait_for(watch.communicate(), 60)
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import asdict
 from typing import Annotated, TypeVar
 
 import typer
 
-from services.cli.decisions import verifying
+from services.cli.decisions import explaining, verifying
 from services.cli.output import show
 from shared.db.session import Database, open_database
 from shared.settings import load_settings
@@ -30,6 +31,22 @@ def verify_command(route: OfRoute = None, as_json: AsJson = False) -> None:
     show(verified, as_json=as_json)
     if verified.differences:
         raise typer.Exit(1)
+
+
+def explain_command(
+    lead_id: Annotated[str, typer.Argument(metavar="LEAD", help="The CRM's id.")], as_json: AsJson = False
+) -> None:
+    """Say who got a lead and why, why not the others, and what would have made each of them win."""
+    told = _ask(lambda database: explaining.explain(database, lead_id))
+    if as_json:
+        show(told, as_json=True)
+        return
+    rows = [
+        {"agent": each.agent, "why not": each.why_not, "would win with": each.would_win_with}
+        for each in told.candidates
+    ]
+    parts = {name: value for name, value in asdict(told).items() if name != "candidates"}
+    show({**parts, "candidates": rows or None}, as_json=False, zone=load_settings().tz)
 
 
 def _ask(question: Callable[[Database], Awaitable[T]]) -> T:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields
 from datetime import date
 from typing import Any
 
@@ -204,8 +204,9 @@ async def read_decisions(database: Database, route_id: int, upto: int, after: in
 
 
 def as_decision(row: Sequence[Any]) -> Decision:
-    decision = Decision(*row)
-    return replace(decision, choices={int(lead_id): choice for lead_id, choice in decision.choices.items()})
+    columns = dict(zip((each.name for each in fields(Decision)), row, strict=True))
+    columns["choices"] = {int(lead_id): choice for lead_id, choice in columns["choices"].items()}
+    return Decision(**columns)
 
 
 async def read_version(database: Database, route_id: int, number: int) -> Version:
