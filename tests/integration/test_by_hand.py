@@ -134,13 +134,9 @@ async def test_what_the_agent_may_not_get_stays_as_it_is(
 async def test_nobody_can_give_what_nobody_may_have(database: Database, driver: Driver) -> None:
     await lay_out(database, agents=1)
     await execute(database, "INSERT INTO stores (store_code, assign_leads) VALUES ('NO', false)")
-    barred: dict[str, dict[str, Any]] = {
-        "S": {"store_code": "NO"},
-        "P": {"is_order_placed": True},
-        "D": {"duplicate_of": 1},
-    }
-    for name, columns in barred.items():
-        await add_leads(database, name, **columns)
+    await add_leads(database, "S", store_code="NO")
+    await add_leads(database, "P", is_order_placed=True)
+    await add_leads(database, "D", duplicate_of=1)
     await driver.run(LeadAccepted(lead_id="S", revision=1))
 
     effects = await driver.run(give("0001", "S", "P", "D"))

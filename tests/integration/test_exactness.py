@@ -19,7 +19,7 @@ from services.assigner.queries import SERVER_SETTINGS
 from shared.db.session import Database, open_database
 from shared.events import AssignmentRequested, LeadAccepted, LeadAssigned, LeadClosed
 from tests.assignments import add_leads, assert_exact, lay_out
-from tests.driving import Driver, execute, rows, scalar
+from tests.driving import Driver, execute, of, rows, scalar
 from tests.waiting import eventually
 
 REPLICAS = 8
@@ -88,7 +88,7 @@ async def _work(replica: Driver, arriving: list[list[LeadAccepted]]) -> None:
         batch = arriving.pop()
         await replica.run(*batch)
         await _wake(replica)
-        mine = [event.lead_id for event in replica.take(LeadAssigned)]
+        mine = [event.lead_id for event in of(replica.take(LeadAssigned), LeadAssigned)]
         await _close(replica, rng.sample(mine, len(mine) * 9 // 10))
 
 

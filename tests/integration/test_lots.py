@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 
 from services.assigner import giving
 from services.assigner.consumer import AssignLeads
-from services.assigner.lots import RunLots
+from services.assigner.lots import SUBSCRIPTION, RunLots
 from services.assigner.queries import records
 from services.assigner.queries.lots import BY_HAND
 from services.documents.consumer import MakeSheets
@@ -28,10 +29,15 @@ from shared.events import (
     LotCompleted,
     LotRequested,
 )
+from shared.messaging.envelope import Outgoing
+from shared.messaging.loop import consume
 from shared.messaging.processing import Rejected
+from shared.messaging.publisher import open_publisher
 from shared.sheetstore import SheetStore
 from tests.assignments import add_leads, assert_exact, assignment, lay_out
 from tests.driving import Driver, execute, of, rows, scalar
+from tests.integration import core
+from tests.waiting import eventually
 
 MORNING = datetime(2026, 3, 5, 4, tzinfo=UTC)  # 09:30 in Kolkata
 DAY = timedelta(days=1)
@@ -423,3 +429,55 @@ async def test_a_lot_and_a_stream_that_share_agents_keep_their_loads(database: D
     assert sum(each.again for each in (*workers, runner, stream)) == 0
     assert await scalar(database, "SELECT max(open_after) FROM assignment_records") <= 12
     await assert_exact(database)
+
+
+# Over the broker.
+
+
+async def test_a_lot_of_thousands_is_told_in_rows_and_one_that_cannot_be_is_dead_with_words(
+    database: Database, database_url: str, amqp_url: str
+) -> None:
+    """Each lead is told once, and nothing is left in the outbox."""
+    await core.lay_out(amqp_url, database_url)
+    await lay_out(database, agents=5, policy="even_split", mode="lot", params='{"ceiling": 500}')
+    await add_many(database, 2_600)
+    requests = [a_lot(route="nowhere"), a_lot(at=await scalar(database, "SELECT now()"))]
+    bodies = [Outgoing(request.type, request.to_json().encode(), request.key) for request in requests]
+    async with open_publisher(amqp_url, "test") as publisher:
+        await publisher.publish(bodies)
+
+    async with consuming(database, amqp_url):
+        await eventually(lambda: is_told(database), within=30)
+
+    told = Counter(message.type for message in await core.drain(amqp_url, "documents"))
+    assert told == {"lead.assigned": 2_500, "lead.unassigned": 100}
+    (dead,) = await core.drain(amqp_url, "dead")
+    assert "there is no route 'nowhere' in use" in str(dead.headers)
+
+
+@asynccontextmanager
+async def consuming(database: Database, amqp_url: str) -> AsyncIterator[None]:
+    """The lots' consumer, as the service runs it."""
+    stop = asyncio.Event()
+    task = asyncio.create_task(
+        consume(
+            service="assigner",
+            amqp_url=amqp_url,
+            database=database,
+            subscription=SUBSCRIPTION,
+            handler=RunLots(),
+            stop=stop,
+        )
+    )
+    try:
+        yield
+    finally:
+        stop.set()
+        await task
+
+
+async def is_told(database: Database) -> bool:
+    """Every row of the outbox was confirmed, and is gone."""
+    return await scalar(database, "SELECT count(*) FROM lots") == 1 and not await scalar(
+        database, "SELECT count(*) FROM outbox"
+    )
