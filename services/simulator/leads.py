@@ -75,6 +75,8 @@ class Vocabulary:
     business_lines: Sequence[str] = ()
     countries: Sequence[str] = ("India",)
     document_types: Sequence[str] = ("Passport", "National ID", "Driver License")
+    #: How many of the leads have a store, where there are any.
+    store_share: float = 0.8
 
 
 class LeadMaker:
@@ -156,7 +158,7 @@ class LeadMaker:
             fields |= {"given_name": given, "surname": surname}
         # Every draw is made for every lead, so that other words do not shift the leads that follow.
         optional = {
-            "store_code": (0.8, words.stores),
+            "store_code": (words.store_share, words.stores),
             "business_line": (1.0, words.business_lines),
             "country": (1.0, words.countries),
             "document_type": (1.0, words.document_types),

@@ -127,6 +127,11 @@ def test_words_are_used_when_they_are_given() -> None:
         assert (lead["country"], lead["document_type"]) == ("India", "Passport")
 
 
+def test_every_lead_has_a_store_where_that_is_wanted() -> None:
+    made = leads(200, LeadMaker(1, vocabulary=Vocabulary(stores=("A1", "B2"), store_share=1)))
+    assert {lead["store_code"] for lead in made} == {"A1", "B2"}
+
+
 def test_every_source_and_customer_type_occurs() -> None:
     made = leads(1_000, LeadMaker(1))
     assert {lead["source"] for lead in made} == {"META", "GOOGLE", "WEBSITE", "REFERRAL", "WALK-IN"}

@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from services.cli import output
-from services.cli.local import checks, stack, suite
+from services.cli.local import checks, fiveshow, stack, suite
 from services.cli.local import demo as demonstration
 from services.cli.local.failures import LocalError
 from services.cli.local.nodes import STATE
@@ -41,9 +41,13 @@ def down() -> None:
 @app.command()
 def demo(
     leads: Annotated[int, typer.Option(min=1, help="How many messages to send.")] = demonstration.LEADS,
+    five: Annotated[bool, typer.Option("--five", help="Five systems' ways to distribute, side by side.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
     """Do the main job for real, with synthetic leads; the stack is left running."""
+    if five:
+        fiveshow.demo_five(leads, as_json=as_json)
+        return
     summary, statistics = demonstration.demo(leads, is_quiet=as_json)
     if as_json:
         output.show(summary, as_json=True)

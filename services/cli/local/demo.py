@@ -6,9 +6,10 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.live import Live
@@ -34,6 +35,8 @@ LOOK_EVERY_S = 0.5
 QUIET_S = 1.0
 #: Without any progress for this long, something is wrong.
 PATIENCE_S = 60.0
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +80,15 @@ def demo(leads: int, *, is_quiet: bool) -> tuple[Summary, Statistics]:
 
     Interrupted, it leaves no process behind that it has started.
     """
+    return on_stack(lambda endpoints: _run(endpoints, leads, is_quiet=is_quiet))
+
+
+def on_stack(work: Callable[[Endpoints], Coroutine[Any, Any, T]]) -> T:
+    """Bring the stack up, work on it, and leave it running; interrupted, leave no process that was started for this."""
     was_up = Endpoints.of() is not None
     endpoints = stack.up()
     try:
-        return asyncio.run(_run(endpoints, leads, is_quiet=is_quiet))
+        return asyncio.run(work(endpoints))
     except (KeyboardInterrupt, SystemExit):
         if not was_up:
             stack.down()
