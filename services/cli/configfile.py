@@ -6,7 +6,6 @@ is a field that an entry does not name.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Annotated, Any, ClassVar, Final, Literal, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -27,15 +26,13 @@ from pydantic_core import PydanticCustomError
 from services.assigner.policies import LOT, POLICIES
 from services.cli import plainyaml
 from services.cli.configproblems import ConfigError, Problem, explained, known
+from services.scheduler import slots
 
 __all__ = ["ALL", "ConfigError", "ConfigFile", "Problem", "read", "write"]
 
 #: In a route's members: every active agent.
 ALL: Final = "all"
 DEFAULT_PIPELINE: Final = "leads_assignment"
-_TIME_OF_DAY: Final = re.compile(r"(?:[01][0-9]|2[0-3]):[0-5][0-9]")
-_EVERY: Final = re.compile(r"every ([1-9][0-9]{0,3}) minutes")
-_DAY_MINUTES: Final = 24 * 60
 
 
 def _number_as_text(value: object) -> object:
@@ -57,9 +54,12 @@ def _policy(name: str) -> str:
 
 
 def _slot(text: str) -> str:
-    every = _EVERY.fullmatch(text)
-    if not _TIME_OF_DAY.fullmatch(text) and not (every and 1 <= int(every[1]) <= _DAY_MINUTES):
-        raise PydanticCustomError("schedule", "must be a time of day such as 20:40, or such as every 30 minutes")
+    try:
+        slots.check(text)
+    except slots.ScheduleError:
+        raise PydanticCustomError(
+            "schedule", "must be a time of day such as 20:40, or such as every 30 minutes"
+        ) from None
     return text
 
 

@@ -48,14 +48,20 @@ def latest_due(schedule: Sequence[str], zone: ZoneInfo, now: datetime, created_a
     return max(due, key=lambda slot: (slot.occurred_at, slot.key), default=None)
 
 
+def check(entry: str) -> None:
+    """Raise ScheduleError if an entry is neither a time of day nor an interval."""
+    interval = INTERVAL.fullmatch(entry)
+    if not TIME_OF_DAY.fullmatch(entry) and not (interval and int(interval[1]) <= DAY_MINUTES):
+        raise ScheduleError(f"{entry!r} is neither a time of day such as 20:40 nor such as every 30 minutes")
+
+
 def _slots(entry: str, zone: ZoneInfo, now: datetime) -> Iterator[Slot]:
     """Give an entry's slots around `now`, of which at least the latest one before it."""
+    check(entry)
     if daily := TIME_OF_DAY.fullmatch(entry):
         yield from _daily(time(int(daily[1]), int(daily[2])), zone, now)
-    elif (interval := INTERVAL.fullmatch(entry)) and int(interval[1]) <= DAY_MINUTES:
+    elif interval := INTERVAL.fullmatch(entry):
         yield _within_day(timedelta(minutes=int(interval[1])), now)
-    else:
-        raise ScheduleError(f"{entry!r} is neither a time of day such as 20:40 nor such as every 30 minutes")
 
 
 def _daily(at: time, zone: ZoneInfo, now: datetime) -> Iterator[Slot]:
