@@ -70,14 +70,21 @@ def whatif_command(
     compared = _ask(lambda database: comparing.what_if(database, asked))
     if png is not None:
         draw(compared, png)
-    show(compared, as_json=as_json)
+    if as_json:
+        show(compared, as_json=True)
+        return
+    rows = [
+        {**asdict(each), "was_share": f"{each.was_share:.1%}", "would_share": f"{each.would_share:.1%}"}
+        for each in compared.agents
+    ]
+    show({**asdict(compared), "agents": rows}, as_json=False)
 
 
 def fairness_command(route: OfRoute = None, as_json: AsJson = False) -> None:
     """Hold what each member received against what it was entitled to, and a policy's promise against both."""
     found = _ask(lambda database: fairness.fairness(database, route))
     if as_json:
-        show({"routes": found}, as_json=True)
+        show({"routes": [asdict(each) for each in found]}, as_json=True)
         return
     for each in found:
         show(each, as_json=False)
