@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from services.cli import config, installation, services
 from services.cli.assigning import assign_command
 from services.cli.configfile import ConfigError
-from services.cli.decisions.commands import decisions_app, explain_command
+from services.cli.decisions.commands import decisions_app, explain_command, fairness_command, whatif_command
 from services.cli.failures import CommandError
 from services.cli.importing import import_command
 from services.cli.leads import Story, read_story
@@ -56,6 +56,8 @@ app.command("simulate")(simulate_command)
 app.command("schema")(schema_command)
 config_app.command("lint")(lint_command)
 app.command("explain")(explain_command)
+app.command("fairness")(fairness_command)
+app.command("whatif")(whatif_command)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 

@@ -123,8 +123,12 @@ async def _waiting(database: Database, lead: Lead, standing: Standing, told: Exp
     elif standing.is_order_placed:
         why = "its order is placed"
     told = replace(told, why=why, retry_at=standing.retry_at, must_change=_remedy(why))
-    now = await as_it_is(database, standing)
-    if now is None or why in BARRIERS or standing.is_duplicate or standing.is_order_placed:
+    if why in BARRIERS or standing.is_duplicate or standing.is_order_placed:
+        return told
+    if standing.route_id is None or standing.sequence is None:
+        return told
+    now = await as_it_is(database, standing.route_id, standing.sequence)
+    if now is None:
         return told
     version, members = now
     rows = for_store(members, lead.store_code)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from functools import cached_property
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -114,14 +114,14 @@ class Decision:
         """The open loads that it read, as far as they mattered."""
         return {int(agent_id): load for agent_id, load in self.facts.get("loads", {}).items()}
 
-    @property
+    @cached_property
     def stores(self) -> Mapping[int, str | None]:
         """Per lead that could be given, its store as far as that mattered."""
         if self.is_manual:
             return {lead_id: store for lead_id, _, store in self.facts["leads"]}
         return {lead[0]: answer.store_code for answer in self.answers for lead in answer.leads}
 
-    @property
+    @cached_property
     def given(self) -> dict[int, int]:
         """Per lead that was given, its agent."""
         return {lead_id: choice for lead_id, choice in self.choices.items() if isinstance(choice, int)}
@@ -142,6 +142,11 @@ class Decision:
             _lead(lead_id, texts.get(lead_id, ""), line, store, rest, self.decided_at)
             for lead_id, line, store, rest in given
         ]
+
+
+def bare_lead() -> Lead:
+    """Give a lead of which nothing is known: any member may get it whose row is for all stores."""
+    return _lead(0, "", None, None, (), datetime.min.replace(tzinfo=UTC))
 
 
 def _lead(

@@ -157,15 +157,13 @@ async def _with_counts(database: Database, members: Sequence[Member], decision: 
     return [member if member.agent_id in known else replace(member, agent_count=at_least(member)) for member in members]
 
 
-async def as_it_is(database: Database, standing: Standing) -> tuple[Version, list[Member]] | None:
-    """Give the version and the members of the route that a lead waits on, as they are now."""
-    if standing.route_id is None or standing.sequence is None:
-        return None
-    version = await last_version(database, standing.route_id, standing.sequence)
+async def as_it_is(database: Database, route_id: int, sequence: int) -> tuple[Version, list[Member]] | None:
+    """Give a route's version and its members as they are now; None if it never had a version."""
+    version = await last_version(database, route_id, sequence)
     if version is None:
         return None
     day = datetime.now(version.route.zone).date()
     async with database.reading() as connection:
-        rows: Any = await connection.execute(MEMBERS, {"route_id": standing.route_id, "day": day})
+        rows: Any = await connection.execute(MEMBERS, {"route_id": route_id, "day": day})
         members = [Member(*member) for *member, _is_uncounted in rows]
     return version, members if version.route.mode == "lot" else [each.without_lot_caps() for each in members]
