@@ -34,6 +34,9 @@ ROUTES = st.sampled_from(
 )
 
 
+STORES: list[list[str | None]] = [[None], ["S"], [None, "S"]]
+
+
 @st.composite
 def rows(draw: st.DrawFn) -> list[Member]:
     """Members without counters, one row an agent, or one for a store besides."""
@@ -55,7 +58,7 @@ def rows(draw: st.DrawFn) -> list[Member]:
                 max_new_per_lot=draw(optional(st.integers(0, 2))),
                 is_enabled=draw(st.integers(0, 9)) > 0,
             )
-            for store in draw(st.sampled_from([[None], ["S"], [None, "S"]]))
+            for store in draw(st.sampled_from(STORES))
         ]
     return found
 
