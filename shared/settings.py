@@ -39,6 +39,9 @@ class Settings(BaseSettings):
     batch_size: int = Field(
         default=200, ge=1, le=200, validation_alias=AliasChoices("LEADLINE_BATCH_SIZE", "MAX_LEADS_PER_BATCH")
     )
+    #: Days after which dead letters go that are resolved or discarded, and those that are neither: never, unless set.
+    dead_letter_days: int = Field(default=90, ge=1, le=36_500)
+    new_dead_letter_days: int | None = Field(default=None, ge=1, le=36_500)
     log_file: Path | None = None
     log_level: str = "INFO"
 

@@ -1,9 +1,10 @@
-"""Scheduler: the clock → assignment.requested, and document.ready for mails that waited."""
+"""Scheduler: the clock → assignment.requested, and document.ready for mails that waited; old dead letters go."""
 
 from __future__ import annotations
 
 import asyncio
 
+from services.scheduler.purge import Retention
 from services.scheduler.sweep import sweep_every
 from shared.db.session import open_database
 from shared.messaging.publisher import open_publisher
@@ -17,7 +18,8 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         open_database(settings.database, application_name="leadline scheduler") as database,
         open_publisher(settings.amqp_url, "scheduler") as publisher,
     ):
-        await sweep_every(settings.check_interval, database, publisher, stop)
+        retention = Retention(settings.dead_letter_days, settings.new_dead_letter_days)
+        await sweep_every(settings.check_interval, database, publisher, stop, retention)
 
 
 if __name__ == "__main__":

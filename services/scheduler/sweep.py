@@ -8,6 +8,7 @@ import structlog
 from sqlalchemy import text
 
 from services.scheduler.mails import ask_for_mails
+from services.scheduler.purge import Retention, purge_dead_letters
 from shared.db.session import Database
 from shared.errors import in_short
 from shared.events import AssignmentRequested
@@ -52,18 +53,21 @@ async def sweep(database: Database, publisher: Publisher) -> int:
     return len(requests)
 
 
-async def sweep_every(interval_s: float, database: Database, publisher: Publisher, stop: asyncio.Event) -> None:
+async def sweep_every(
+    interval_s: float, database: Database, publisher: Publisher, stop: asyncio.Event, retention: Retention
+) -> None:
     """Sweep now and then at every interval, until stopped. A broker or a database that is away is tried next time."""
     while not stop.is_set():
         try:
             requested = await sweep(database, publisher)
             mails = await ask_for_mails(database)
+            purged = await purge_dead_letters(database, retention)
         except Exception as error:
             if isinstance(classify(error), Other):
                 raise
             log.warning("sweep.put_off", error=in_short(error))
         else:
-            log.debug("sweep.done", routes=requested, mails=mails)
+            log.debug("sweep.done", routes=requested, mails=mails, dead_letters_purged=purged)
         try:
             await asyncio.wait_for(stop.wait(), interval_s)
         except TimeoutError:
