@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import replace
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any
 
 import pytest
@@ -884,3 +884,19 @@ async def test_what_people_change_by_hand_counts_after_a_second(
     await driver.run(*await add_leads(database, "B"))
 
     assert (await assignment(database, "B")).agent_id == 1
+
+
+async def test_a_replayed_lead_counts_as_of_the_day_that_it_names(database: Database, driver: Driver) -> None:
+    """With one lead a day each: today's cap is reached, that day's is not, and each day counts its own."""
+    await lay_out(database, agents=1)
+    await configure(database, "UPDATE route_members SET max_daily_leads = 1")
+    today, other, late = await add_leads(database, "today", "other", "late")
+    day = date(2026, 1, 1)
+    told = await driver.run(today, other.model_copy(update={"as_of": day}))
+    assert {event.lead_id for event in of(told, LeadAssigned)} == {"today", "other"}
+    assert {event.page_group_code for event in of(told, LeadAssigned)} >= {"L2601010001"}
+    (waits,) = of(await driver.run(late.model_copy(update={"as_of": day})), LeadUnassigned)
+    assert waits.reason == "daily cap reached"
+    counted = await rows(database, "SELECT day, leads FROM member_days ORDER BY day")
+    assert [leads for _, leads in counted] == [1, 1]
+    assert counted[0][0] == day
