@@ -15,6 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from services.cli import config, installation, services
 from services.cli.configfile import ConfigError
+from services.cli.deadletters.commands import app as deadletters_app
 from services.cli.failures import CommandError
 from services.cli.importing import import_command
 from services.cli.leads import Story, read_story
@@ -42,6 +43,7 @@ config_app = typer.Typer(help="Configuration: one YAML file.", no_args_is_help=T
 lead_app = typer.Typer(help="Leads.", no_args_is_help=True)
 app.add_typer(config_app, name="config")
 app.add_typer(lead_app, name="lead")
+app.add_typer(deadletters_app, name="deadletters")
 app.command("import")(import_command)
 app.command("simulate")(simulate_command)
 app.command("schema")(schema_command)
