@@ -61,6 +61,11 @@ class Settings(BaseSettings):
     postgres_user: str = Field(default="postgres", validation_alias="POSTGRES_USER")
     postgres_password: str = Field(default="", validation_alias="POSTGRES_PASSWORD")
 
+    @field_validator("new_dead_letter_days", mode="before")
+    @classmethod
+    def _blank_is_never(cls, days: object) -> object:
+        return None if days == "" else days
+
     @field_validator("amqp_url")
     @classmethod
     def _is_amqp(cls, url: str) -> str:

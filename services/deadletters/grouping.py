@@ -12,7 +12,7 @@ import re
 GROUP_MAX_LENGTH = 300
 GAP = "…"
 
-_LISTED = re.compile(r"\bknown are: [^;]*")
+_LISTED = re.compile(r"\b(?:known are: [^;]*|none are configured yet)")
 _QUOTED = re.compile(
     r"""
     (?<!\w)'(?:[^'\\]|\\.)*(?:'(?!\w)|$)   # as Python writes a text; one that is cut off goes to the end

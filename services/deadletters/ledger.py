@@ -14,7 +14,7 @@ from pydantic_core import from_json
 from services.deadletters.grouping import group_key
 from shared.messaging import envelope
 from shared.messaging.envelope import BROKER_HEADERS, Delivery, dead_letter_id
-from shared.messaging.topology import EVENTS_EXCHANGE
+from shared.messaging.topology import EVENTS_EXCHANGE, REQUEUE_EXCHANGE
 
 #: Of all text that comes in headers, reason and traceback too, as it is stored.
 HEADERS_MAX_BYTES = 8_192
@@ -52,7 +52,7 @@ def dead_letter(delivery: Delivery, now: datetime) -> DeadLetter:
     headers = delivery.headers
     death = _last_death(delivery)
     why = _text(death.get("reason", "unroutable"), NAME_MAX_BYTES)
-    queue = _text(headers.get(envelope.ORIGIN_QUEUE) or death.get("queue") or delivery.routing_key, NAME_MAX_BYTES)
+    queue = _text(headers.get(envelope.ORIGIN_QUEUE) or death.get("queue") or _addressed(delivery), NAME_MAX_BYTES)
     reason = _text(headers.get(envelope.REASON) or _of_the_broker(why), REASON_MAX_BYTES)
     error_type = _text(headers.get(envelope.ERROR_TYPE) or why, NAME_MAX_BYTES)
     traceback = _text(headers.get(envelope.TRACEBACK) or "", TRACEBACK_MAX_BYTES) or None
@@ -84,6 +84,13 @@ def _last_death(delivery: Delivery) -> Mapping[str, Any]:
     """The broker's newest entry; a header of that name is anybody's to send."""
     deaths = delivery.headers.get("x-death")
     return deaths[0] if isinstance(deaths, list) and deaths and isinstance(deaths[0], dict) else {}
+
+
+def _addressed(delivery: Delivery) -> str:
+    """The queue that a message was meant for: what no queue takes comes by the alternate exchange with its key."""
+    if delivery.exchange == REQUEUE_EXCHANGE:
+        return delivery.routing_key.partition(".")[2] or delivery.routing_key
+    return delivery.routing_key
 
 
 def _event_type(delivery: Delivery, death: Mapping[str, Any]) -> object:

@@ -71,6 +71,16 @@ async def test_a_row_is_resolved_with_what_went_through_and_with_nothing_else(co
     await rows.close()
 
 
+async def test_a_replay_to_a_queue_that_is_gone_says_where_it_was_sent(core: tuple[str, str]) -> None:
+    """It comes to the dead by the alternate exchange, under the exchange and key that it was sent to."""
+    database_url, amqp_url = core
+    await lay_out(amqp_url, database_url)
+    async with open_publisher(amqp_url, "test") as publisher:
+        await publisher.publish([Outgoing("replay.gone", b"{}", None, "leads.requeue", {DEAD_LETTER_ID: 7}, type="x")])
+    (dead,) = await eventually(lambda: drain(amqp_url, "dead"), 20)
+    assert (dead.exchange, dead.routing_key, dead.headers[DEAD_LETTER_ID]) == ("leads.requeue", "replay.gone", 7)
+
+
 async def test_killed_between_effect_and_mark_it_is_marked_when_the_message_comes_again(
     core: tuple[str, str], tmp_path: Path
 ) -> None:

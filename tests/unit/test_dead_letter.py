@@ -30,6 +30,14 @@ def test_what_killed_its_consumer_keeps_the_key_that_it_was_sent_under() -> None
     assert (letter.first_failed_at, letter.failed_at, letter.headers) == (DIED, DIED, {})
 
 
+def test_what_no_queue_takes_is_the_queues_that_it_was_meant_for() -> None:
+    """A replay to a queue that is gone comes back to its own row."""
+    delivery = Delivery(1, "leads.requeue", "replay.assigner.lots", b"{}", {envelope.DEAD_LETTER_ID: 7}, type="x")
+    letter = dead_letter(delivery, NOW)
+    assert (letter.queue, letter.event_type, letter.replayed_id) == ("assigner.lots", "x", 7)
+    assert letter.reason == "no queue takes it any more"
+
+
 def test_first_and_last_time_and_attempts_are_the_copies() -> None:
     story = {
         envelope.ATTEMPTS: 6,

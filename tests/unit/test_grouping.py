@@ -8,14 +8,17 @@ from hypothesis import strategies as st
 
 from services.deadletters.grouping import GROUP_MAX_LENGTH, group_key, skeleton
 
-LINE = "business_line: there is no business line {}, known are: {}; add it, then replay this message"
+LINE = "business_line: there is no business line {}, {}; add it, then replay this message"
 
 
 @pytest.mark.parametrize(
     ("one", "other"),
     [
-        (LINE.format("'Retial'", "Retail, Loans"), LINE.format("'it\\'s \"new\"'", "none are configured yet")),
-        (LINE.format("'L1'", "A"), LINE.format('"it\'s"', "Home (H1), Auto (A2) and 12 more")),
+        (
+            LINE.format("'Retial'", "known are: Retail, Loans"),
+            LINE.format("'it\\'s \"new\"'", "none are configured yet"),
+        ),
+        (LINE.format("'L1'", "known are: A"), LINE.format('"it\'s"', "known are: Home (H1), Auto (A2) and 12 more")),
         ("lead_id: must have 1 to 128 bytes, has 129", "lead_id: must have 1 to 128 bytes, has 4,711"),
         ("created_at: must be a date, got '31.02.2025'", "created_at: must be a date, got {'day': 31, 'at': [2]}"),
         ("created_at: must be a date, got 'cut off he", "created_at: must be a date, got 'x'"),

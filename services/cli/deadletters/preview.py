@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from zoneinfo import ZoneInfo
@@ -62,14 +62,25 @@ def trials(settings: Settings) -> dict[str, Trial]:
 
 
 async def preview(
-    database: Database, selection: Selection, by_queue: Mapping[str, Trial], *, as_of_zone: ZoneInfo | None = None
+    database: Database,
+    selection: Selection,
+    by_queue: Mapping[str, Trial],
+    *,
+    as_of_zone: ZoneInfo | None = None,
+    show: Callable[[int], None] = lambda _: None,
 ) -> Preview:
-    """Try what is selected and new; with `as_of_zone` as of the day on which each first failed, in that zone."""
+    """Try what is selected and new; with `as_of_zone` as of the day on which each first failed, in that zone.
+
+    `show` is told after each page how many have been tried.
+    """
+    tried = 0
     sums: dict[str, Sum] = defaultdict(Sum)
     trying = _Trying(database, by_queue, as_of_zone)
     held: list[int] = []
     async for page in _pages(database, selection):
         held += await trying.page(page, sums)
+        tried += len(page)
+        show(tried)
     for _ in range(ROUNDS - 1):
         held = [
             row_id for start in range(0, len(held), PAGE) for row_id in await trying.again(held[start:][:PAGE], sums)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Coroutine
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
 
 from services.cli.deadletters import listing, preview, verdicts
 from services.cli.deadletters.options import AsJson, AsOf, Group, Ids, Service, Since, Status, Until, run, selected
@@ -73,9 +73,16 @@ def preview_letters(
     """Say what a replay would do now. Nothing is changed, printed or mailed, and nobody is held up."""
     selection = selected(ids, group, service, since, until)
 
-    def work(settings: Settings, database: Database) -> Coroutine[Any, Any, preview.Preview]:
+    async def work(settings: Settings, database: Database) -> preview.Preview:
         zone = settings.tz if as_of is AsOf.ORIGINAL else None
-        return preview.preview(database, selection, preview.trials(settings), as_of_zone=zone)
+        with Console(stderr=True).status("") as status:
+            return await preview.preview(
+                database,
+                selection,
+                preview.trials(settings),
+                as_of_zone=zone,
+                show=lambda tried: status.update(f"{tried:,} tried"),
+            )
 
     found = run(work, deadline_s=preview.DEADLINE_S, server_settings=preview.SERVER_SETTINGS)
     if as_json:
