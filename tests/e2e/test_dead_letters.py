@@ -236,3 +236,31 @@ async def test_a_malformed_date_is_edited_and_replayed(stack: Stack) -> None:
     assert "31st of May" in shown["original_body"]
     assert [action["action"] for action in shown["actions"]] == ["edit", "replay"]
     assert await stack.value("SELECT stage FROM leads") == 2
+
+
+async def test_a_replay_whose_service_is_down_gives_up_waiting_and_goes_on_later(stack: Stack) -> None:
+    await with_dead_letters(stack, 8)
+    await mend(stack)
+    ingest = stack.one("ingest")
+    with stack.unattended(ingest):
+        ingest.stop()
+        waiting = await replay(stack, "--all", "--patience", "1")
+        report = json.loads(waiting.output)
+        assert (waiting.code, report["ended"], report["under_way"], report["waiting"]) == (1, "waiting", 1, 7)
+    resumed = (await replay(stack, "--resume", str(report["replay"]))).json
+    assert (resumed["ended"], resumed["through"]) == ("done", 8)
+    await assert_through_once(stack, 8)
+
+
+async def test_caps_count_as_of_the_day_that_a_letter_first_failed(stack: Stack) -> None:
+    """With --as-of original; without it, today's."""
+    await with_dead_letters(stack, 2)
+    await mend(stack)
+    await stack.rows("UPDATE dead_letters SET first_failed_at = '2026-01-02T20:00:00Z'")
+    old, new = [str(row["id"]) for row in await stack.rows("SELECT id FROM dead_letters ORDER BY id")]
+    assert (await replay(stack, old, "--as-of", "original")).json["through"] == 1
+    assert (await replay(stack, new)).json["through"] == 1
+    await assert_through_once(stack, 2)
+    days = await stack.rows("SELECT day::text FROM member_days ORDER BY day")
+    assert days[0]["day"] == "2026-01-03"  # in Kolkata
+    assert days[1]["day"] > "2026-01-03"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from secrets import token_hex
 from typing import Annotated
 
 import typer
@@ -42,12 +43,15 @@ def edit(
     as_json: AsJson = False,
 ) -> None:
     """Change the body, in $EDITOR or by --set; it is saved if its service would take it. What died is kept."""
-    draft = Path(tempfile.mkdtemp(prefix="leadline-")) / f"{row_id}.json"
+    draft = None
+    if fields and file is not None:
+        raise CommandError("--set and --file do not go together")
     if fields:
         change = editing.by_fields(fields)
     elif file is not None:
         change = editing.by_content(file.read_bytes())
     else:
+        draft = Path(tempfile.gettempdir()) / f"dead-letter-{row_id}-{token_hex(4)}.json"
         change = editing.in_editor(draft)
 
     async def work(settings: Settings, database: Database) -> editing.Edited:
@@ -57,12 +61,11 @@ def edit(
     try:
         edited = run(work)
     except CommandError as error:
-        if not draft.exists():
-            draft.parent.rmdir()
+        if draft is None or not draft.exists():
             raise
-        raise CommandError(f"{error}; what you wrote is in {draft}, mend it and use --file") from error
-    draft.unlink(missing_ok=True)
-    draft.parent.rmdir()
+        raise CommandError(f"{error}; what you wrote is in {draft}: mend it and use --file") from error
+    if draft is not None:
+        draft.unlink()
     show(edited, as_json=as_json)
 
 

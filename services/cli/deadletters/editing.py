@@ -119,14 +119,14 @@ def by_content(content: bytes) -> Edit:
 
 
 def in_editor(draft: Path) -> Edit:
-    """Open the body in $VISUAL or $EDITOR as the file `draft`, JSON laid out to be read.
+    """Open the body in $VISUAL or $EDITOR as the new file `draft`, JSON laid out to be read.
 
-    The file stays: what was written is not lost when it is refused.
+    The file stays: what was written is not lost when it is refused. A body that was left as it was is not changed.
     """
 
     def change(body: bytes) -> bytes:
         shown = _laid_out(body)
-        draft.touch(mode=0o600)
+        draft.touch(mode=0o600, exist_ok=False)
         draft.write_bytes(shown)
         _run_editor(draft)
         written = draft.read_bytes()
