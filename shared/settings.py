@@ -39,6 +39,9 @@ class Settings(BaseSettings):
     batch_size: int = Field(
         default=200, ge=1, le=200, validation_alias=AliasChoices("LEADLINE_BATCH_SIZE", "MAX_LEADS_PER_BATCH")
     )
+    #: Days after which dead letters go that are resolved or discarded, and those that are neither: never, unless set.
+    dead_letter_days: int = Field(default=90, ge=1, le=36_500)
+    new_dead_letter_days: int | None = Field(default=None, ge=1, le=36_500)
     log_file: Path | None = None
     log_level: str = "INFO"
 
@@ -57,6 +60,11 @@ class Settings(BaseSettings):
     postgres_db: str = Field(default="leadline", validation_alias="POSTGRES_DB")
     postgres_user: str = Field(default="postgres", validation_alias="POSTGRES_USER")
     postgres_password: str = Field(default="", validation_alias="POSTGRES_PASSWORD")
+
+    @field_validator("new_dead_letter_days", mode="before")
+    @classmethod
+    def _blank_is_never(cls, days: object) -> object:
+        return None if days == "" else days
 
     @field_validator("amqp_url")
     @classmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import date
 from functools import partial
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -30,7 +31,7 @@ async def assign(tx: AsyncConnection, piece: RouteBatch) -> Sequence[Event]:
     route = routes.get(piece.route_id) if piece.route_id is not None else None
     if route is None:
         return await _without_route(tx, piece, routes)
-    moment = await _moment(tx, route)
+    moment = await _moment(tx, route, piece.as_of)
     book = await _book(tx, piece, route, moment)
     lead_ids = piece.lead_ids
     if lead_ids is None:
@@ -62,9 +63,9 @@ async def _without_route(tx: AsyncConnection, piece: RouteBatch, routes: Mapping
     return [*unassigned(decided.waiting, revisions), *look_again(elsewhere)]
 
 
-async def _moment(tx: AsyncConnection, route: Route) -> Moment:
+async def _moment(tx: AsyncConnection, route: Route, as_of: date | None) -> Moment:
     at = await now(tx)
-    return Moment(at, today(route, at))
+    return Moment(at, as_of or today(route, at))
 
 
 # Reading, under the route's lock.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
+from datetime import date
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -46,7 +47,8 @@ class AssignLeads:
         if changes := {leads[m.key].id: m for m in about_leads if _is_change(m, leads[m.key])}:
             yield Lifecycle(changes)
         accepted = [leads[message.key] for message in about_leads if isinstance(message.event, LeadAccepted)]
-        async for piece in self._in_free_order(database, _by_route(accepted, routes)):
+        days = {m.key: m.event.as_of for m in about_leads if isinstance(m.event, LeadAccepted)}
+        async for piece in self._in_free_order(database, _by_route(accepted, routes, days=days)):
             yield piece
         for message in batch:
             if isinstance(message.event, AssignmentRequested) and not any(each.message is message for each in refused):
@@ -171,14 +173,20 @@ def _is_change(message: Message, lead: Lead) -> bool:
 
 
 def _by_route(
-    leads: Sequence[Lead], routes: Mapping[int, Route], request: AssignmentRequested | None = None
+    leads: Sequence[Lead],
+    routes: Mapping[int, Route],
+    request: AssignmentRequested | None = None,
+    days: Mapping[str, date | None] | None = None,
 ) -> list[RouteBatch]:
-    """Leads that wait, each under the route that matches it now; those that are held under their own."""
-    groups: dict[int | None, list[int]] = defaultdict(list)
+    """Leads that wait, each under the route that matches it now; those that are held under their own.
+
+    `days` says by lead id as of which day a replay assigns.
+    """
+    groups: dict[tuple[int | None, date | None], list[int]] = defaultdict(list)
     for lead in leads:
         if lead.is_waiting:
             found = match(lead, routes)
-            groups[found.id if found else None].append(lead.id)
+            groups[found.id if found else None, (days or {}).get(lead.lead_id)].append(lead.id)
         elif request is not None and request.to_agent_code is not None and lead.is_held:
-            groups[lead.route_id].append(lead.id)
-    return [RouteBatch(route_id, lead_ids) for route_id, lead_ids in groups.items()]
+            groups[lead.route_id, None].append(lead.id)
+    return [RouteBatch(route_id, lead_ids, as_of=as_of) for (route_id, as_of), lead_ids in groups.items()]

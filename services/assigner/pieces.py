@@ -40,6 +40,8 @@ class RouteBatch:
     is_personal: bool = False
     #: The agent whom a person named.
     to_agent_code: str | None = None
+    #: The day whose caps count, where a replay says so.
+    as_of: date | None = None
     #: The members as the last save on this route left them.
     book: Book | None = None
     #: The id of the last assignment looked at.

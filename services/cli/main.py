@@ -16,6 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from services.cli import config, installation, services
 from services.cli.assigning import assign_command
 from services.cli.configfile import ConfigError
+from services.cli.deadletters.commands import app as deadletters_app
 from services.cli.decisions.commands import decisions_app, explain_command, fairness_command, whatif_command
 from services.cli.failures import CommandError
 from services.cli.importing import import_command
@@ -51,6 +52,7 @@ app.add_typer(decisions_app, name="decisions")
 app.add_typer(lot_app, name="lot")
 app.command("assign")(assign_command)
 app.command("monitor")(monitor_command)
+app.add_typer(deadletters_app, name="deadletters")
 app.command("import")(import_command)
 app.command("simulate")(simulate_command)
 app.command("schema")(schema_command)

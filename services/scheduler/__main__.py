@@ -1,4 +1,4 @@
-"""Scheduler: the clock → assignment.requested, lot.requested, and document.ready for mails that waited."""
+"""Scheduler: the clock → assignment.requested, lot.requested, document.ready for mails; old dead letters go."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 from functools import partial
 
 from services.scheduler.lots import TICK_S, LotTicker
+from services.scheduler.purge import PURGE_S, Retention, purge_dead_letters
 from services.scheduler.rounds import every
 from services.scheduler.sweep import sweep_all
 from shared.db.session import open_database
@@ -24,6 +25,8 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         sweep = partial(sweep_all, database, publisher)
         rounds.create_task(every(settings.check_interval, "sweep", sweep, stop))
         rounds.create_task(every(TICK_S, "lots", LotTicker(database, publisher).tick, stop))
+        retention = Retention(settings.dead_letter_days, settings.new_dead_letter_days)
+        rounds.create_task(every(PURGE_S, "purge", partial(purge_dead_letters, database, retention), stop))
 
 
 if __name__ == "__main__":

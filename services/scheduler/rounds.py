@@ -13,7 +13,7 @@ from shared.messaging.failures import Other, classify
 log = structlog.get_logger(__name__)
 
 
-async def every(interval_s: float, name: str, work: Callable[[], Awaitable[None]], stop: asyncio.Event) -> None:
+async def every(interval_s: float, name: str, work: Callable[[], Awaitable[object]], stop: asyncio.Event) -> None:
     """Do `work` now and then at every interval, until stopped.
 
     A broker or a database that is away is tried next time; any other error ends it. `name` tells the rounds apart.

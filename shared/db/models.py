@@ -13,6 +13,7 @@ from sqlalchemy import (
     CHAR,
     BigInteger,
     CheckConstraint,
+    Computed,
     ForeignKey,
     Identity,
     Index,
@@ -587,16 +588,91 @@ class DeadLetter(Base):
     reason: Mapped[str]
     error_type: Mapped[str | None]
     traceback: Mapped[str | None]
+    #: What and where, without ids and numbers; and its short name.
     group_key: Mapped[str]
+    group_id: Mapped[str] = mapped_column(Computed('"left"(md5(group_key), 10)', persisted=True))
     attempts: Mapped[int]
     first_failed_at: Mapped[datetime]
     failed_at: Mapped[datetime]
     status: Mapped[str] = mapped_column(server_default=text("'new'"))
     stored_at: Mapped[datetime] = mapped_column(server_default=NOW)
+    content_type: Mapped[str | None]
+    #: The body as it died, once somebody has edited it.
+    original_body: Mapped[bytes | None]
+    #: Since when it is resolved or discarded.
+    settled_at: Mapped[datetime | None]
+    #: The last replay that sent it, and how often it was sent.
+    replay_id: Mapped[int | None]
+    replays: Mapped[int] = mapped_column(server_default=ZERO)
     __table_args__ = (
         Index("ix_dead_letters_group_key", "group_key"),
+        Index(
+            "ix_dead_letters_groups", "status", "group_id", "id", postgresql_include=["first_failed_at", "failed_at"]
+        ),
+        Index("ix_dead_letters_settled_at", "settled_at", postgresql_where=text("settled_at IS NOT NULL")),
         CheckConstraint("status IN ('new', 'replaying', 'resolved', 'discarded')", name="status"),
     )
+
+
+class DeadLetterReplay(Base):
+    """One replay of dead letters that an operator has asked for."""
+
+    __tablename__ = "dead_letter_replays"
+    id: Mapped[int] = identity()
+    actor: Mapped[str]
+    selection: Mapped[dict[str, Any]]
+    as_of: Mapped[str]
+    state: Mapped[str] = mapped_column(server_default=text("'open'"))
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+    __table_args__ = (
+        CheckConstraint("as_of IN ('original', 'today')", name="as_of"),
+        CheckConstraint("state IN ('open', 'stopped', 'done')", name="state"),
+    )
+
+
+class DeadLetterReplayRow(Base):
+    """A dead letter of a replay's frozen selection, and how far it has come."""
+
+    __tablename__ = "dead_letter_replay_rows"
+    replay_id: Mapped[int] = mapped_column(ForeignKey("dead_letter_replays.id"), primary_key=True)
+    dead_letter_id: Mapped[int] = mapped_column(ForeignKey("dead_letters.id", ondelete="CASCADE"), primary_key=True)
+    #: How often it had been sent when the selection was frozen: sent meanwhile by another replay, it is passed over.
+    replays: Mapped[int]
+    state: Mapped[str] = mapped_column(server_default=text("'waiting'"))
+    __table_args__ = (
+        Index(
+            "ix_dead_letter_replay_rows_waiting",
+            "replay_id",
+            "dead_letter_id",
+            postgresql_where=text("state = 'waiting'"),
+        ),
+        Index(
+            "ix_dead_letter_replay_rows_under_way",
+            "replay_id",
+            "dead_letter_id",
+            postgresql_where=text("state IN ('claimed', 'sent')"),
+        ),
+        Index("ix_dead_letter_replay_rows_dead_letter_id", "dead_letter_id"),
+        CheckConstraint(
+            "state IN ('waiting', 'claimed', 'sent', 'through', 'failed', 'passed over')",
+            name="state",
+        ),
+    )
+
+
+class DeadLetterAction(Base):
+    """What an operator did to a dead letter. It outlives the dead letter; the bodies of an edit do not."""
+
+    __tablename__ = "dead_letter_actions"
+    id: Mapped[int] = identity()
+    dead_letter_id: Mapped[int] = mapped_column(index=True)
+    action: Mapped[str]
+    actor: Mapped[str]
+    reason: Mapped[str | None]
+    before: Mapped[dict[str, Any] | None]
+    after: Mapped[dict[str, Any] | None]
+    at: Mapped[datetime] = mapped_column(server_default=NOW)
+    __table_args__ = (CheckConstraint("action IN ('edit', 'replay', 'discard', 'undo')", name="action"),)
 
 
 class AuditLog(Base):

@@ -35,6 +35,13 @@ ERROR_TYPE = "x-error-type"
 TRACEBACK = "x-error-traceback"
 FIRST_FAILED_AT = "x-first-failed-at"
 FAILED_AT = "x-failed-at"
+#: What a failed copy tells; a replayed one begins without.
+STORY = frozenset(
+    {ATTEMPTS, ORIGIN_QUEUE, ORIGIN_MESSAGE_ID, REASON, ERROR_TYPE, TRACEBACK, FIRST_FAILED_AT, FAILED_AT}
+)
+#: On a replayed message and all its copies: the row of `dead_letters` that it comes from.
+DEAD_LETTER_ID = "dead-letter-id"
+BIGINT_MAX = 2**63 - 1
 #: The broker's own, never copied: republished, 3.10 reads them as a cycle and keeps the message for ever.
 BROKER_HEADERS = frozenset(
     {"x-death", "x-delivery-count", "x-acquired-count", "x-first-death-exchange", "x-first-death-queue"}
@@ -186,6 +193,12 @@ def _in_words(error: ValidationError) -> str:
     return "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in problems)
 
 
+def dead_letter_id(delivery: Delivery) -> int | None:
+    """Give the row of `dead_letters` that a delivery was replayed from; the header is anybody's to send."""
+    row_id = delivery.headers.get(DEAD_LETTER_ID)
+    return row_id if type(row_id) is int and 0 < row_id <= BIGINT_MAX else None
+
+
 # Outward.
 
 _serial = itertools.count()
@@ -234,9 +247,9 @@ def failed_copy(
         ATTEMPTS: attempts,
         ORIGIN_QUEUE: queue,
         ORIGIN_MESSAGE_ID: delivery.headers.get(ORIGIN_MESSAGE_ID, delivery.message_id or ""),
-        REASON: _escaped(failure.reason[:REASON_MAX_BYTES])[:REASON_MAX_BYTES].decode(errors="ignore"),
+        REASON: escaped(failure.reason[:REASON_MAX_BYTES])[:REASON_MAX_BYTES].decode(errors="ignore"),
         ERROR_TYPE: failure.error_type,
-        TRACEBACK: _escaped(failure.traceback[-TRACEBACK_MAX_BYTES:])[-TRACEBACK_MAX_BYTES:].decode(errors="ignore"),
+        TRACEBACK: escaped(failure.traceback[-TRACEBACK_MAX_BYTES:])[-TRACEBACK_MAX_BYTES:].decode(errors="ignore"),
         FIRST_FAILED_AT: delivery.headers.get(FIRST_FAILED_AT, now.isoformat()),
         FAILED_AT: now.isoformat(),
     }
@@ -268,6 +281,6 @@ def _kept(delivery: Delivery) -> dict[str, Any]:
     return kept
 
 
-def _escaped(value: str) -> bytes:
+def escaped(value: str) -> bytes:
     """Text for a header: what steers a terminal, or cannot be stored or encoded, as a backslash and its number."""
     return _UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), value).encode()

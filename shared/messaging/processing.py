@@ -23,6 +23,7 @@ from shared.messaging.deliveries import Arrival, Deliveries
 from shared.messaging.envelope import Delivery, Failure, Invalid, Message
 from shared.messaging.outbox import OutboxRow
 from shared.messaging.publisher import Dispatch
+from shared.messaging.replays import replayed, resolve
 from shared.messaging.settling import Settlement
 from shared.messaging.waiting import Probe, Waiting
 
@@ -238,7 +239,18 @@ class Processor:
             async with aclosing(self._handler.prepare(self._database, messages)) as pieces:
                 async for piece in pieces:
                     refused += await self._save(piece, traces)
+            await self._resolve(messages, refused)
         return refused
+
+    async def _resolve(self, messages: Sequence[Message], refused: Sequence[Apart]) -> None:
+        """Mark what was replayed and is through, once all its pieces are saved: before that it may still fail.
+
+        Nothing is acknowledged yet: who dies here gets the messages again, changes nothing, and marks them then.
+        """
+        through = replayed(m.delivery for m in messages) - replayed(each.message.delivery for each in refused)
+        if through and self._subscription.buries:
+            async with self._database.begin() as tx:
+                await resolve(tx, self._subscription.queue, through)
 
     async def _save(self, piece: object, traces: Mapping[str, str]) -> list[Apart]:
         confirmed = self._dispatch.confirmed

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import replace
+from datetime import date
 from typing import Any
 
 import pytest
@@ -767,3 +768,19 @@ async def test_what_people_change_by_hand_counts_with_the_next_lead(
     assert (await assignment(database, "B")).agent_id == 1
     assert await scalar(database, "SELECT route_version FROM decisions ORDER BY id DESC LIMIT 1") == version + 1
     assert await scalar(database, "SELECT max(version) FROM route_versions") == version + 1
+
+
+async def test_a_replayed_lead_counts_as_of_the_day_that_it_names(database: Database, driver: Driver) -> None:
+    """With one lead a day each: today's cap is reached, that day's is not, and each day counts its own."""
+    await lay_out(database, agents=1)
+    await execute(database, "UPDATE route_members SET max_daily_leads = 1")
+    today, other, late = await add_leads(database, "today", "other", "late")
+    day = date(2026, 1, 1)
+    told = await driver.run(today, other.model_copy(update={"as_of": day}))
+    assert {event.lead_id for event in of(told, LeadAssigned)} == {"today", "other"}
+    assert {event.page_group_code for event in of(told, LeadAssigned)} >= {"L2601010001"}
+    (waits,) = of(await driver.run(late.model_copy(update={"as_of": day})), LeadUnassigned)
+    assert waits.reason == "daily cap reached"
+    counted = await rows(database, "SELECT day, leads FROM member_days ORDER BY day")
+    assert [leads for _, leads in counted] == [1, 1]
+    assert counted[0][0] == day

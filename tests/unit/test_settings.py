@@ -24,6 +24,7 @@ def nothing_set(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
         ("LEADLINE_LOG_LEVEL", "loud", "must be one of"),
         ("LEADLINE_SMTP_PORT", "mail", "valid integer"),
         ("CHECK_INTERVAL", "0", "greater than 0"),
+        ("LEADLINE_DEAD_LETTER_DAYS", "0", "greater than or equal to 1"),
     ],
 )
 def test_a_wrong_setting_is_named(monkeypatch: pytest.MonkeyPatch, variable: str, value: str, said: str) -> None:
@@ -67,3 +68,11 @@ def test_the_seeds_names_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = load_settings()
 
     assert (settings.check_interval, settings.leads_min, settings.leads_max, settings.batch_size) == (60, 2, 4, 50)
+
+
+def test_dead_letters_that_nobody_has_worked_stay_unless_days_are_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not set, and set to nothing as Compose does, are the same."""
+    assert load_settings().new_dead_letter_days is None
+    for written, days in (("", None), ("30", 30)):
+        monkeypatch.setenv("LEADLINE_NEW_DEAD_LETTER_DAYS", written)
+        assert load_settings().new_dead_letter_days == days

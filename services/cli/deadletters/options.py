@@ -1,0 +1,88 @@
+"""What the commands have in common: options, a database, the question before something is done."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Coroutine
+from enum import StrEnum
+from typing import Annotated, Any, TypeVar
+
+import typer
+import uvloop
+
+from services.cli.deadletters import selection
+from services.cli.deadletters.selection import Selection
+from services.cli.failures import CommandError
+from shared.db.session import Database, open_database
+from shared.observability import configure_observability
+from shared.settings import Settings, load_settings
+
+NAME = "leadline deadletters"
+
+T = TypeVar("T")
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Ids = Annotated[list[int] | None, typer.Argument(help="Ids, as `list` shows them.")]
+Group = Annotated[str | None, typer.Option("--group", help="One group, as `groups` names it.")]
+Service = Annotated[str | None, typer.Option("--service", help="One service, or one queue.")]
+Since = Annotated[str | None, typer.Option("--since", help="Died last at this time or later.")]
+Until = Annotated[str | None, typer.Option("--until", help="Died last before this time.")]
+All = Annotated[bool, typer.Option("--all", help="All there are.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+
+class Status(StrEnum):
+    """What has become of a dead letter."""
+
+    NEW = "new"
+    REPLAYING = "replaying"
+    RESOLVED = "resolved"
+    DISCARDED = "discarded"
+
+
+class AsOf(StrEnum):
+    """The day whose caps count."""
+
+    ORIGINAL = "original"
+    TODAY = "today"
+
+
+def run(work: Callable[[Settings, Database], Coroutine[Any, Any, T]], **options: Any) -> T:
+    settings = load_settings()
+    configure_observability("deadletters", settings.model_copy(update={"log_level": "WARNING"}))
+
+    async def with_database() -> T:
+        async with open_database(settings.database, application_name=NAME, **options) as database:
+            return await work(settings, database)
+
+    return uvloop.run(with_database())
+
+
+def selected(
+    ids: list[int] | None, group: str | None, service: str | None, since: str | None, until: str | None
+) -> Selection:
+    return selection.selected(ids, group, service, since, until, zone=load_settings().tz)
+
+
+def named(chosen: Selection, *, is_all: bool) -> Selection:
+    """Refuse to do something to everything by mistake."""
+    if chosen.is_everything and not is_all:
+        raise CommandError("say which: ids, --group, --service, --since, --until, or --all")
+    return chosen
+
+
+def why_none(counts: dict[str, int]) -> str:
+    if counts.get("replaying"):
+        return f"all {counts['replaying']:,} that are not settled are under way already: wait, or --resume their replay"
+    if counts:
+        settled = ", ".join(f"{number:,} {status}" for status, number in sorted(counts.items()))
+        return f"none of these is to be replayed: {settled}"
+    return "there is no such dead letter; `leadline deadletters groups` shows what there is"
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask a person; a script says --yes."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise CommandError(f"{question} Nobody is there to answer: say --yes")
+    typer.confirm(question, abort=True, err=True)

@@ -1,0 +1,235 @@
+"""Tries a page of messages as their service would handle them, in a transaction that is rolled back.
+
+Ingest and assigner run their own handlers. Documents and notifier are asked what they would do: no sheet is kept, no
+mail is sent. A lot, and a look at all that waits, would hold a route for long: what decides whether they run is asked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.assigner.consumer import AssignLeads
+from services.assigner.facts import Status
+from services.assigner.queries.routes import read_routes
+from services.cli.deadletters.verdicts import Outcome, Verdict
+from services.documents import queries as documents
+from services.documents.pdf import render
+from services.ingest.consumer import StoreLeads
+from services.ingest.reference import ReferenceReader
+from services.notifier import queries as notifier
+from shared.db.session import Database
+from shared.events import (
+    AssignmentRequested,
+    DocumentReady,
+    LeadAccepted,
+    LeadAssigned,
+    LeadDuplicate,
+    LeadUnassigned,
+    LotRequested,
+)
+from shared.messaging.envelope import Message
+from shared.messaging.processing import Busy, Deferred, Effect, Handler, Rejected
+from shared.sheetstore import DamagedFileError, SheetStore
+
+Verdicts = dict[int, Verdict]
+
+#: Every lead's number of records, and its last one.
+RECORDS = text("""
+    SELECT leads.lead_id, count(*) AS records,
+           (array_agg(assignment_records.reason ORDER BY assignment_records.id DESC))[1] AS reason,
+           (array_agg(assignment_records.method ORDER BY assignment_records.id DESC))[1] AS method,
+           (array_agg(assignment_records.assignment_status_id ORDER BY assignment_records.id DESC))[1] AS status
+    FROM leads JOIN assignment_records ON assignment_records.lead_id = leads.id
+    WHERE leads.lead_id = ANY(CAST(:lead_ids AS text[])) GROUP BY leads.lead_id
+""")
+LOT_IS_KNOWN = text("SELECT EXISTS (SELECT 1 FROM lots WHERE route_id = :route_id AND lot_key = :lot_key)")
+STATUSES = text("SELECT sheet_key, status FROM documents WHERE sheet_key = ANY(CAST(:keys AS text[]))")
+
+
+class Trial(Protocol):
+    """Says what a service would do with messages of different keys."""
+
+    async def __call__(self, database: Database, batch: Sequence[Message]) -> Verdicts: ...
+
+
+@asynccontextmanager
+async def rolled_back(database: Database) -> AsyncIterator[AsyncConnection]:
+    """Give a transaction of which nothing stays."""
+    async with database.begin() as tx, tx.begin_nested() as nested:
+        try:
+            yield tx
+        finally:
+            if nested.is_active:
+                await nested.rollback()
+
+
+async def _effects(tx: AsyncConnection, handler: Handler[Any], database: Database, batch: Sequence[Message]) -> Any:
+    effects: list[Effect] = []
+    async with aclosing(handler.prepare(database, batch)) as pieces:
+        async for piece in pieces:
+            effects += await handler.save(tx, piece)
+    return effects
+
+
+def _refused(effects: Sequence[Effect]) -> Verdicts:
+    """What a handler does not take now."""
+    verdicts: Verdicts = {}
+    for effect in effects:
+        match effect:
+            case Rejected(message, reason):
+                verdicts[message.delivery.tag] = Verdict(Outcome.FAILS, reason)
+            case Deferred(message, reason):
+                verdicts[message.delivery.tag] = Verdict(Outcome.FAILS, f"{reason}: it would wait on the retry ladder")
+            case Busy(message):
+                verdicts[message.delivery.tag] = Verdict(Outcome.BUSY, "somebody is at it")
+            case _:
+                continue
+    return verdicts
+
+
+def _rest(batch: Sequence[Message], verdicts: Verdicts, why: str) -> Verdicts:
+    """All others change nothing."""
+    return {m.delivery.tag: verdicts.get(m.delivery.tag, Verdict(Outcome.DONE, why)) for m in batch}
+
+
+@dataclass(frozen=True, slots=True)
+class IngestTrial:
+    """Stores leads, and takes that back."""
+
+    reader: ReferenceReader
+
+    async def __call__(self, database: Database, batch: Sequence[Message]) -> Verdicts:
+        async with rolled_back(database) as tx:
+            effects = await _effects(tx, StoreLeads(self.reader), database, batch)
+        verdicts = _refused(effects)
+        tags = {message.key: message.delivery.tag for message in batch}
+        for effect in effects:
+            match effect:
+                case LeadAccepted(lead_id=lead_id):
+                    verdicts[tags[lead_id]] = Verdict(Outcome.THROUGH, "the lead would be stored")
+                case LeadDuplicate(lead_id=lead_id, duplicate_of=first) if first != lead_id:
+                    verdicts[tags[lead_id]] = Verdict(Outcome.THROUGH, "the lead would be stored as a duplicate")
+        return _rest(batch, verdicts, "the lead is stored already, and nothing newer is told of it")
+
+
+class AssignerTrial:
+    """Assigns leads and changes assignments, and takes that back. A wake changes nothing that waits for it."""
+
+    async def __call__(self, database: Database, batch: Sequence[Message]) -> Verdicts:
+        wakes = [message for message in batch if isinstance(message.event, AssignmentRequested)]
+        others = [message for message in batch if not isinstance(message.event, AssignmentRequested)]
+        woken = {m.delivery.tag: Verdict(Outcome.THROUGH, "the leads that wait would be looked at") for m in wakes}
+        return woken | (await self._try(database, others) if others else {})
+
+    async def _try(self, database: Database, batch: Sequence[Message]) -> Verdicts:
+        lead_ids = {"lead_ids": [message.key for message in batch]}
+        async with rolled_back(database) as tx:
+            before = {row.lead_id: row.records for row in await tx.execute(RECORDS, lead_ids)}
+            effects = await _effects(tx, AssignLeads(), database, batch)
+            after = {row.lead_id: row for row in await tx.execute(RECORDS, lead_ids)}
+        verdicts = _refused(effects)
+        for message in batch:
+            row = after.get(message.key)
+            if row is not None and row.records > before.get(message.key, 0):
+                verdicts[message.delivery.tag] = _of_record(row)
+        return _rest(batch, verdicts, "the lead stands as the message would have it")
+
+
+def _of_record(row: Any) -> Verdict:
+    if "refused" in row.method:
+        return Verdict(Outcome.DONE, f"it would be refused: {row.reason}")
+    status = Status(row.status).name.replace("_", " ").lower()
+    return Verdict(Outcome.THROUGH, f"the lead would be {status}" + (f": {row.reason}" if row.reason else ""))
+
+
+class LotTrial:
+    """Asks whether a lot would run."""
+
+    async def __call__(self, database: Database, batch: Sequence[Message]) -> Verdicts:
+        async with database.reading() as connection:
+            routes = {route.name: route for route in (await read_routes(connection)).values()}
+            return {m.delivery.tag: await self._lot(connection, m.event, routes) for m in batch}
+
+    async def _lot(self, connection: AsyncConnection, request: Any, routes: Mapping[str, Any]) -> Verdict:
+        assert isinstance(request, LotRequested)
+        route = routes.get(request.route)
+        if route is None:
+            return Verdict(Outcome.FAILS, f"there is no route {request.route!r} in use")
+        if route.mode != "lot":
+            return Verdict(Outcome.FAILS, f"the route {route.name!r} assigns leads as they come: it has no lots")
+        values = {"route_id": route.id, "lot_key": request.lot_key}
+        if (await connection.execute(LOT_IS_KNOWN, values)).scalar_one():
+            return Verdict(Outcome.DONE, "the lot has been run")
+        return Verdict(Outcome.THROUGH, "the lot would be run")
+
+
+class DocumentsTrial:
+    """Asks which sheets would be made, and renders them without keeping them."""
+
+    async def __call__(self, database: Database, batch: Sequence[Message]) -> Verdicts:
+        return {message.delivery.tag: await self._one(database, message) for message in batch}
+
+    async def _one(self, database: Database, message: Message) -> Verdict:
+        event = message.event
+        if isinstance(event, LeadAssigned):
+            async with database.reading() as connection:
+                sheets = await documents.sheets_to_make(connection, [event.sheet_key])
+            for sheet in sheets:
+                await asyncio.to_thread(render, sheet.facts)
+            if sheets:
+                return Verdict(Outcome.THROUGH, "the sheet would be made")
+        earlier = event.previous_sheet_key if isinstance(event, LeadAssigned | LeadUnassigned) else None
+        if earlier and await self._is_superseded(database, earlier):
+            return Verdict(Outcome.THROUGH, "the earlier sheet would be superseded")
+        return Verdict(Outcome.DONE, "the sheet is made, or nobody is to get it any more")
+
+    async def _is_superseded(self, database: Database, key: str) -> bool:
+        async with rolled_back(database) as tx:
+            before = (await tx.execute(STATUSES, {"keys": [key]})).all()
+            await documents.supersede(tx, [key])
+            return before != (await tx.execute(STATUSES, {"keys": [key]})).all()
+
+
+@dataclass(frozen=True, slots=True)
+class NotifierTrial:
+    """Asks which mails would be sent, and whether their sheet is on disk. Nothing is claimed."""
+
+    sheets_dir: Path
+    env: str
+
+    async def __call__(self, database: Database, batch: Sequence[Message]) -> Verdicts:
+        return {message.delivery.tag: await self._one(database, message.event) for message in batch}
+
+    async def _one(self, database: Database, event: Any) -> Verdict:
+        if not isinstance(event, DocumentReady):
+            raise TypeError(f"notifier takes no {event.type}")
+        async with database.reading() as connection:
+            sheet = await notifier.read_sheet(connection, event.document_id)
+            if sheet is None:
+                return Verdict(Outcome.FAILS, "the document does not exist")
+            profiles = await notifier.profiles(connection, sheet.pipeline, self.env)
+            due = [each for each, _ in profiles if not await notifier.is_settled(connection, sheet, each)]
+        if not due:
+            return Verdict(Outcome.DONE, "the mail is settled, or no profile mails this sheet")
+        if sheet.status != "ok" or not sheet.is_held:
+            return Verdict(Outcome.DONE, "the sheet's leads are somebody else's by now")
+        if not sheet.email:
+            return Verdict(Outcome.DONE, f"agent {sheet.agent_code} has no e-mail address")
+        return await asyncio.to_thread(self._on_disk, sheet)
+
+    def _on_disk(self, sheet: notifier.Sheet) -> Verdict:
+        if not self.sheets_dir.is_dir():
+            return Verdict(Outcome.BUSY, f"the folder of sheets {self.sheets_dir} is not on this machine")
+        try:
+            SheetStore(self.sheets_dir).read(sheet.file_path, sheet.sha256)
+        except (OSError, DamagedFileError) as error:
+            return Verdict(Outcome.FAILS, f"the sheet cannot be read: {error}")
+        return Verdict(Outcome.THROUGH, "the mail would be sent")
