@@ -63,6 +63,7 @@ class Driver:
                 if tries >= 5 or not isinstance(failures.classify(error), failures.Again):
                     raise
                 self.again += 1
+                print("again:", error)  # whoever expects none wants to know which
                 await asyncio.sleep(random.uniform(0.01, 0.1))
             else:
                 return effects

@@ -130,7 +130,7 @@ def _identity(message: Message) -> str:
     """What all deliveries of an event have in common: its id, or the content of one that came without."""
     if "event_id" in message.event.model_fields_set:
         return message.event.event_id
-    return sha256(message.delivery.body).hexdigest()
+    return sha256(message.event.type.encode() + message.delivery.body).hexdigest()
 
 
 def _pending_again(records: Sequence[Record], revisions: Mapping[int, int]) -> list[Event]:

@@ -61,7 +61,12 @@ class Lead:
     @property
     def is_waiting(self) -> bool:
         """It is to be assigned: pending, with nothing that is about to close it."""
-        return self.status is Status.PENDING and not self.is_order_placed and not self.is_duplicate
+        return self.status is Status.PENDING and self.is_wanted
+
+    @property
+    def is_wanted(self) -> bool:
+        """It may be given to somebody: its order is not placed, and it is no duplicate."""
+        return not self.is_order_placed and not self.is_duplicate
 
     @property
     def is_held(self) -> bool:

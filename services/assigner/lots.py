@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import structlog
@@ -13,15 +13,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.assigner import policies
 from services.assigner.changing import look_again
 from services.assigner.deciding import Moment, decide, today
-from services.assigner.facts import Lead, Route, match
-from services.assigner.giving import Given, Occasion, Taken, give, take_away
+from services.assigner.facts import Lead, Route, Status, match
+from services.assigner.giving import Given, Occasion, give, take_away
 from services.assigner.policies import PolicyError
 from services.assigner.policies.params import Params
 from services.assigner.queries.leads import (
     leads_by_id,
     lock_assignments,
     lock_leads,
-    lock_unbegun,
     raise_stages,
     unbegun_leads,
     waiting_leads,
@@ -79,9 +78,10 @@ async def _run(tx: AsyncConnection, route_id: int, request: LotRequested) -> Seq
         return []
     moment = Moment(await now(tx), day, is_lot=True)
     params = _params(route)
-    taken = await _take_back(tx, route, routes, moment) if params.ends_unbegun else Taken()
-    waiting = await _collect(tx, route.id, taken)
-    leads = [lead for lead in waiting if match(lead, routes) is route]
+    waiting, unbegun = await _collect(tx, route, params)
+    ours = [lead for lead in unbegun if match(lead, routes) is route]
+    taken = await take_away(tx, ours, TAKEN_BACK, moment.now)
+    leads = [*(lead for lead in waiting if match(lead, routes) is route), *taken.leads]
     given = await give(
         tx,
         route,
@@ -104,27 +104,21 @@ def _params(route: Route) -> Params:
         return Params()
 
 
-async def _take_back(tx: AsyncConnection, route: Route, routes: Mapping[int, Route], moment: Moment) -> Taken:
-    """End what earlier lots of the route assigned and nobody has begun. Leads that left the route stay as they are."""
-    await lock_unbegun(tx, route.id)
-    unbegun = await unbegun_leads(tx, route.id)
-    ours = [lead for lead in unbegun if match(lead, routes) is route and not lead.is_order_placed]
-    return await take_away(tx, ours, TAKEN_BACK, moment.now)
+async def _collect(tx: AsyncConnection, route: Route, params: Params) -> tuple[list[Lead], list[Lead]]:
+    """Lock all leads that wait on the route, and read them after the wait.
 
-
-async def _collect(tx: AsyncConnection, route_id: int, taken: Taken) -> list[Lead]:
-    """Lock all leads that wait on the route and those that were taken back; read them after the wait."""
-    ids = [lead.id for lead in (*await waiting_leads(tx, route_id=route_id, limit=None), *taken.leads)]
+    Where the route's lots end what nobody has begun, also those that its earlier lots have assigned: in the same lock,
+    so that all are locked in order.
+    """
+    unbegun = await unbegun_leads(tx, route.id) if params.ends_unbegun else []
+    ids = [lead.id for lead in (*await waiting_leads(tx, route_id=route.id, limit=None), *unbegun)]
     await lock_assignments(tx, ids)
     await lock_leads(tx, ids)
-    before = {lead.id: lead for lead in taken.leads}
-    leads = [lead for lead in await leads_by_id(tx, ids) if lead.is_waiting]
-    return [_as_taken(lead, before[lead.id]) if lead.id in before else lead for lead in leads]
-
-
-def _as_taken(lead: Lead, taken: Lead) -> Lead:
-    """Give the lead with who had it last, and on which sheet."""
-    return replace(lead, previous_agent_code=taken.previous_agent_code, previous_sheet_key=taken.previous_sheet_key)
+    found = await leads_by_id(tx, ids)
+    of_lots = {lead.assignment_id for lead in unbegun}
+    return [lead for lead in found if lead.is_waiting], [
+        lead for lead in found if lead.status is Status.ASSIGNED and lead.assignment_id in of_lots and lead.is_wanted
+    ]
 
 
 async def _finish(tx: AsyncConnection, route: Route, request: LotRequested, lot_id: int, given: Given) -> Event:

@@ -69,7 +69,7 @@ async def _repeats(stack: Stack, lead_id: str, times: int) -> bool:
 
 #: What is wrong → the body, and the words by which a person understands it.
 BAD: dict[str, tuple[bytes, tuple[str, ...]]] = {
-    "not JSON": (b"lead_id=7&source=META", ("body", "JSON", "lead_id=7")),
+    "not JSON": (b"lead_id=7&source=META", ("body", "must be one JSON object")),
     "a JSON array": (b'[{"lead_id": "B1", "source": "META"}]', ("body", "one JSON object")),
     "no lead_id": (b'{"source": "META"}', ("lead_id: is required",)),
     "a long lead_id": (json.dumps(a_lead("9" * 10_000)).encode(), ("lead_id: must have 1 to 128 bytes, has 10001",)),

@@ -115,7 +115,9 @@ async def test_leads_wait_for_their_agent_and_for_a_place(stack: Stack) -> None:
 
     person = {"source": "SOLO", "requested_by": "ana", "request_id": "request-1"}
     await stack.publish("assignment.requested", person)
-    await eventually(lambda: _count(stack, "decisions WHERE request_id = 'request-1'", 1), within=60)
+    await eventually(
+        lambda: _count(stack, "decisions WHERE request_id = 'request-1' AND kind = 'requested'", 1), within=60
+    )
     assert await stack.count("assignments WHERE agent_id IS NOT NULL") == 1
     await stack.rows("UPDATE agents SET max_load = 10 WHERE agent_code = '0021'")  # behind everybody's back
     await stack.publish("assignment.requested", {"route": "solo", "requested_by": "test"})

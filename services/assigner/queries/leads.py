@@ -11,13 +11,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.assigner.facts import Lead, Status
 
 LOCK_ASSIGNMENTS = text("""
-    SELECT 1 FROM assignments WHERE lead_id = ANY(CAST(:ids AS bigint[])) AND is_current ORDER BY id FOR NO KEY UPDATE
+    SELECT id FROM assignments WHERE lead_id = ANY(CAST(:ids AS bigint[])) AND is_current ORDER BY id FOR NO KEY UPDATE
 """)
-LOCK_UNBEGUN = text("""
-    SELECT 1 FROM assignments
-    WHERE route_id = :route_id AND is_current AND assignment_status_id = 2 AND lot_id IS NOT NULL
-    ORDER BY id FOR NO KEY UPDATE
-""")
+CURRENT = text("SELECT id FROM assignments WHERE lead_id = ANY(CAST(:ids AS bigint[])) AND is_current")
 LOCK_LEADS = text("SELECT 1 FROM leads WHERE id = ANY(CAST(:ids AS bigint[])) ORDER BY id FOR NO KEY UPDATE")
 #: In the order of the fields of `Lead`.
 _lead_columns = """
@@ -58,13 +54,15 @@ RAISE_STAGES = text("UPDATE leads SET stage = least(stage + 1, 4) WHERE id = ANY
 
 
 async def lock_assignments(tx: AsyncConnection, lead_ids: Sequence[int]) -> None:
-    """Wait for these leads' current assignments, in order of their ids."""
-    await tx.execute(LOCK_ASSIGNMENTS, {"ids": list(lead_ids)})
+    """Wait for these leads' current assignments, in order of their ids; whatever is current then is locked.
 
-
-async def lock_unbegun(tx: AsyncConnection, route_id: int) -> None:
-    """Wait for the assignments of a route's lots that nobody has begun, in order of their ids."""
-    await tx.execute(LOCK_UNBEGUN, {"route_id": route_id})
+    Who is waited for may have ended an assignment and begun another, which the wait has not locked: then once more. Its
+    id is higher than all that were there, so the order holds.
+    """
+    ids = {"ids": list(lead_ids)}
+    locked = set((await tx.execute(LOCK_ASSIGNMENTS, ids)).scalars())
+    while len(locked) < len(lead_ids) and not locked.issuperset((await tx.execute(CURRENT, ids)).scalars()):
+        locked = set((await tx.execute(LOCK_ASSIGNMENTS, ids)).scalars())
 
 
 async def lock_leads(tx: AsyncConnection, ids: Sequence[int]) -> None:
