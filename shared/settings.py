@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import cached_property
 from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -10,6 +11,8 @@ from pydantic import AliasChoices, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+
+SHEET_KEY_LENGTH = 16
 
 
 class Settings(BaseSettings):
@@ -32,6 +35,11 @@ class Settings(BaseSettings):
     mail_from: str = "Leadline <leadline@example.com>"
 
     sheets_dir: Path = Path("reports")
+    #: What sheets are signed with, in place of the key that the installation keeps in its database. Several, parted by
+    #: commas: the first signs, sheets that the others have signed are still taken.
+    sheet_key: str = ""
+    #: Processes that render sheets.
+    sheet_workers: int = Field(default_factory=lambda: min(4, os.cpu_count() or 1), ge=1, le=64)
     default_region: str = Field(default="IN", description="ISO country of phone numbers without a country code")
     zone: str = "Asia/Kolkata"
 
@@ -64,6 +72,13 @@ class Settings(BaseSettings):
         if not url.startswith(("amqp://", "amqps://")):
             raise ValueError("must begin with amqp:// or amqps://")
         return url
+
+    @field_validator("sheet_key")
+    @classmethod
+    def _is_long_enough(cls, keys: str) -> str:
+        if any(len(key) < SHEET_KEY_LENGTH for key in keys.split(",") if key):
+            raise ValueError(f"must have at least {SHEET_KEY_LENGTH} characters")
+        return keys
 
     @field_validator("zone")
     @classmethod

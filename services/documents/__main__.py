@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from services.documents.consumer import SUBSCRIPTION, MakeSheets
+from services.documents.rendering import open_renderer
 from shared.db.session import open_database
 from shared.messaging.loop import consume
 from shared.process import run_service
@@ -14,13 +15,16 @@ from shared.sheetstore import SheetStore
 
 async def serve(settings: Settings, stop: asyncio.Event) -> None:
     """Consume until stopped."""
-    async with open_database(settings.database, application_name="leadline documents") as database:
+    async with (
+        open_database(settings.database, application_name="leadline documents") as database,
+        open_renderer(settings.sheet_workers) as renderer,
+    ):
         await consume(
             service="documents",
             amqp_url=settings.amqp_url,
             database=database,
             subscription=SUBSCRIPTION.at_most(settings.batch_size),
-            handler=MakeSheets(SheetStore(settings.sheets_dir)),
+            handler=MakeSheets(SheetStore(settings.sheets_dir), renderer, sheet_key=settings.sheet_key),
             stop=stop,
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -11,8 +11,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.documents import queries
 from services.documents.filenames import lot_suffix, sheet_path, stream_suffix
-from services.documents.pdf import render
+from services.documents.keys import SheetKeys, read_keys
 from services.documents.queries import Kept, Sheet
+from services.documents.rendering import Render, render_here
 from shared.db.session import Database
 from shared.events import DocumentReady, LeadAssigned, LeadUnassigned
 from shared.messaging.envelope import Message
@@ -20,7 +21,9 @@ from shared.messaging.processing import Effect, Subscription
 from shared.sheetstore import SheetStore
 
 SUBSCRIPTION = Subscription(queue="documents", events=(LeadAssigned, LeadUnassigned))
-CHUNK = 25
+#: Sheets that are looked up at once, and leads that are rendered and saved at once: what bounds the memory of a lot.
+KEYS_AT_ONCE = 25
+LEADS_AT_ONCE = 700
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +35,13 @@ class Piece:
 
 
 class MakeSheets:
-    """The handler: one sheet a sheet key."""
+    """The handler: one sheet a sheet key. `sheet_key`: what LEADLINE_SHEET_KEY says."""
 
-    def __init__(self, store: SheetStore) -> None:
+    def __init__(self, store: SheetStore, render: Render = render_here, *, sheet_key: str = "") -> None:
         self._store = store
+        self._render = render
+        self._configured_key = sheet_key
+        self._keys: SheetKeys | None = None
 
     async def prepare(self, database: Database, batch: Sequence[Message]) -> AsyncGenerator[Piece, None]:
         events = [message.event for message in batch]
@@ -46,11 +52,13 @@ class MakeSheets:
         }
         if previous:
             yield Piece(previous_keys=sorted(previous))
-        keys = dict.fromkeys(event.sheet_key for event in events if isinstance(event, LeadAssigned))
-        async with database.reading() as connection:
-            sheets = iter(await queries.sheets_to_make(connection, list(keys)))
-        while chunk := list(islice(sheets, CHUNK)):
-            yield Piece(await asyncio.to_thread(self._make, chunk))
+        keys = iter(dict.fromkeys(event.sheet_key for event in events if isinstance(event, LeadAssigned)))
+        while some := list(islice(keys, KEYS_AT_ONCE)):
+            async with database.reading() as connection:
+                sheets = await queries.sheets_to_make(connection, some)
+                signing = (await self._sheet_keys(connection)).signing
+            for chunk in in_chunks(sheets, LEADS_AT_ONCE):
+                yield Piece(await self._make(chunk, signing))
 
     async def save(self, tx: AsyncConnection, piece: Piece) -> Sequence[Effect]:
         if piece.previous_keys:
@@ -69,11 +77,30 @@ class MakeSheets:
             if (key := each.sheet.facts.sheet_key) in ready
         ]
 
-    def _make(self, sheets: Sequence[Sheet]) -> list[Kept]:
+    async def _sheet_keys(self, connection: AsyncConnection) -> SheetKeys:
+        """The keys, read once: they do not change while the service runs."""
+        if self._keys is None:
+            self._keys = await read_keys(connection, self._configured_key)
+        return self._keys
+
+    async def _make(self, sheets: Sequence[Sheet], key: bytes) -> list[Kept]:
         """Render and keep; on disk when this returns."""
-        return [self._keep(sheet, render(sheet.facts)) for sheet in sheets]
+        contents = await self._render([sheet.facts for sheet in sheets], key)
+        return await asyncio.to_thread(lambda: list(map(self._keep, sheets, contents)))
 
     def _keep(self, sheet: Sheet, content: bytes) -> Kept:
         suffix = lot_suffix(sheet.lot_id) if sheet.lot_id else stream_suffix(sheet.facts.rows[0].rowid or 0)
         stored = self._store.write(sheet_path(sheet.day, sheet.place, sheet.agent_code, suffix), content)
         return Kept(sheet, stored.path, stored.sha256, stored.size)
+
+
+def in_chunks(sheets: Sequence[Sheet], leads: int) -> Iterator[list[Sheet]]:
+    """Part the sheets so that no part but one of a single sheet has more leads."""
+    chunk: list[Sheet] = []
+    for sheet in sheets:
+        if chunk and sum(len(each.lead_ids) for each in (*chunk, sheet)) > leads:
+            yield chunk
+            chunk = []
+        chunk.append(sheet)
+    if chunk:
+        yield chunk

@@ -474,6 +474,15 @@ class Document(Base):
     __table_args__ = (CheckConstraint("status IN ('ok', 'superseded', 'void')", name="status"),)
 
 
+class InstallationKey(Base):
+    """A secret that this installation made for itself when its tables were made."""
+
+    __tablename__ = "installation_keys"
+    name: Mapped[str] = mapped_column(primary_key=True)
+    key: Mapped[bytes]
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+
+
 class Pipeline(Base):
     __tablename__ = "pipelines"
     id: Mapped[int] = identity()

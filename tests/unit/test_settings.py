@@ -22,6 +22,7 @@ def nothing_set(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
         ("LEADLINE_BATCH_SIZE", "0", "greater than or equal to 1"),
         ("LEADLINE_ZONE", "Mars/Olympus", "must be a time zone"),
         ("LEADLINE_LOG_LEVEL", "loud", "must be one of"),
+        ("LEADLINE_SHEET_KEY", "a key that is long enough,short", "at least 16 characters"),
         ("LEADLINE_SMTP_PORT", "mail", "valid integer"),
         ("CHECK_INTERVAL", "0", "greater than 0"),
     ],
