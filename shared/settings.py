@@ -34,7 +34,8 @@ class Settings(BaseSettings):
     smtp_starttls: bool | None = None
     mail_from: str = "Leadline <leadline@example.com>"
 
-    sheets_dir: Path = Path("reports")
+    #: A folder, or a URL that fsspec knows, as `s3://bucket/sheets`.
+    sheets_dir: str = Field(default="reports", validation_alias=AliasChoices("LEADLINE_SHEETS", "LEADLINE_SHEETS_DIR"))
     #: What sheets are signed with, in place of the key that the installation keeps in its database. Several, parted by
     #: commas: the first signs, sheets that the others have signed are still taken.
     sheet_key: str = ""

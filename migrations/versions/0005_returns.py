@@ -27,7 +27,17 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("name", name=op.f("pk_installation_keys")),
     )
     op.execute(OWN_KEY)
+    op.create_table(
+        "first_sheets",
+        sa.Column("doc_date", sa.Date(), nullable=False),
+        sa.Column("place", sa.Text(), nullable=False),
+        sa.Column("agent_code", sa.Text(), nullable=False),
+        sa.Column("sheet_key", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("doc_date", "place", "agent_code", name=op.f("pk_first_sheets")),
+        sa.UniqueConstraint("sheet_key", name=op.f("uq_first_sheets_sheet_key")),
+    )
 
 
 def downgrade() -> None:
+    op.drop_table("first_sheets")
     op.drop_table("installation_keys")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 from services.documents.consumer import SUBSCRIPTION, MakeSheets
 from services.documents.rendering import open_renderer
@@ -10,11 +11,12 @@ from shared.db.session import open_database
 from shared.messaging.loop import consume
 from shared.process import run_service
 from shared.settings import Settings
-from shared.sheetstore import SheetStore
+from shared.sheetstore import STORE, SheetStore
 
 
 async def serve(settings: Settings, stop: asyncio.Event) -> None:
     """Consume until stopped."""
+    store = SheetStore(settings.sheets_dir)
     async with (
         open_database(settings.database, application_name="leadline documents") as database,
         open_renderer(settings.sheet_workers) as renderer,
@@ -24,8 +26,9 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             amqp_url=settings.amqp_url,
             database=database,
             subscription=SUBSCRIPTION.at_most(settings.batch_size),
-            handler=MakeSheets(SheetStore(settings.sheets_dir), renderer, sheet_key=settings.sheet_key),
+            handler=MakeSheets(store, renderer, sheet_key=settings.sheet_key),
             stop=stop,
+            probes={STORE: partial(asyncio.to_thread, store.probe)},
         )
 
 

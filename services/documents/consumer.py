@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.documents import queries
-from services.documents.filenames import lot_suffix, sheet_path, stream_suffix
+from services.documents.filenames import sheet_path
 from services.documents.keys import SheetKeys, read_keys
 from services.documents.queries import Kept, Sheet
 from services.documents.rendering import Render, render_here
@@ -56,14 +56,15 @@ class MakeSheets:
         while some := list(islice(keys, KEYS_AT_ONCE)):
             async with database.reading() as connection:
                 sheets = await queries.sheets_to_make(connection, some)
+                first = await queries.first_of_their_day(connection, sheets)
                 signing = (await self._sheet_keys(connection)).signing
             for chunk in in_chunks(sheets, LEADS_AT_ONCE):
-                yield Piece(await self._make(chunk, signing))
+                yield Piece(await self._make(chunk, first, signing))
 
     async def save(self, tx: AsyncConnection, piece: Piece) -> Sequence[Effect]:
         if piece.previous_keys:
             await queries.supersede(tx, piece.previous_keys)
-        ready = await queries.add_documents(tx, piece.kept) if piece.kept else {}
+        ready = await queries.add_documents(tx, piece.kept, self._store.backend) if piece.kept else {}
         return [
             DocumentReady(
                 document_id=ready[key],
@@ -83,15 +84,19 @@ class MakeSheets:
             self._keys = await read_keys(connection, self._configured_key)
         return self._keys
 
-    async def _make(self, sheets: Sequence[Sheet], key: bytes) -> list[Kept]:
-        """Render and keep; on disk when this returns."""
+    async def _make(self, sheets: Sequence[Sheet], first: Collection[str], key: bytes) -> list[Kept]:
+        """Render and keep; there for good when this returns."""
         contents = await self._render([sheet.facts for sheet in sheets], key)
-        return await asyncio.to_thread(lambda: list(map(self._keep, sheets, contents)))
+        paths = [_path(sheet, is_first=sheet.facts.sheet_key in first) for sheet in sheets]
+        return await asyncio.to_thread(lambda: list(map(self._keep, sheets, paths, contents)))
 
-    def _keep(self, sheet: Sheet, content: bytes) -> Kept:
-        suffix = lot_suffix(sheet.lot_id) if sheet.lot_id else stream_suffix(sheet.facts.rows[0].rowid or 0)
-        stored = self._store.write(sheet_path(sheet.day, sheet.place, sheet.agent_code, suffix), content)
+    def _keep(self, sheet: Sheet, path: str, content: bytes) -> Kept:
+        stored = self._store.write(path, content)
         return Kept(sheet, stored.path, stored.sha256, stored.size)
+
+
+def _path(sheet: Sheet, *, is_first: bool) -> str:
+    return sheet_path(sheet.day, sheet.place, sheet.agent_code, "" if is_first else sheet.suffix)
 
 
 def in_chunks(sheets: Sequence[Sheet], leads: int) -> Iterator[list[Sheet]]:

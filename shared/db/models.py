@@ -474,6 +474,16 @@ class Document(Base):
     __table_args__ = (CheckConstraint("status IN ('ok', 'superseded', 'void')", name="status"),)
 
 
+class FirstSheet(Base):
+    """Which sheet of a day, place and agent was the first: its file's name does without the lot."""
+
+    __tablename__ = "first_sheets"
+    doc_date: Mapped[date] = mapped_column(primary_key=True)
+    place: Mapped[str] = mapped_column(primary_key=True)
+    agent_code: Mapped[str] = mapped_column(primary_key=True)
+    sheet_key: Mapped[str] = mapped_column(unique=True)
+
+
 class InstallationKey(Base):
     """A secret that this installation made for itself when its tables were made."""
 
