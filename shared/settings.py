@@ -41,6 +41,15 @@ class Settings(BaseSettings):
     sheet_key: str = ""
     #: Processes that render sheets.
     sheet_workers: int = Field(default_factory=lambda: min(4, os.cpu_count() or 1), ge=1, le=64)
+    #: A folder that filled-in sheets are put into, and the mailbox that agents answer to; looked into if set.
+    drop_dir: Path | None = None
+    drop_every_s: float = Field(default=2, gt=0)
+    imap_host: str = ""
+    imap_port: int = 993
+    imap_username: str = ""
+    imap_password: str = ""
+    imap_folder: str = "INBOX"
+    imap_every_s: float = Field(default=60, gt=0)
     default_region: str = Field(default="IN", description="ISO country of phone numbers without a country code")
     zone: str = "Asia/Kolkata"
 

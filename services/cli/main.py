@@ -13,7 +13,7 @@ import uvloop
 from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 
-from services.cli import config, installation, services
+from services.cli import config, installation, services, sheets
 from services.cli.configfile import ConfigError
 from services.cli.failures import CommandError
 from services.cli.importing import import_command
@@ -42,6 +42,7 @@ config_app = typer.Typer(help="Configuration: one YAML file.", no_args_is_help=T
 lead_app = typer.Typer(help="Leads.", no_args_is_help=True)
 app.add_typer(config_app, name="config")
 app.add_typer(lead_app, name="lead")
+app.add_typer(sheets.app, name="sheets")
 app.command("import")(import_command)
 app.command("simulate")(simulate_command)
 app.command("schema")(schema_command)

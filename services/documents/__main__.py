@@ -1,4 +1,4 @@
-"""Documents: lead.assigned, lead.unassigned → document.ready."""
+"""Documents: lead.assigned, lead.unassigned → document.ready; sheet.returned → outcome.recorded, lead.closed …"""
 
 from __future__ import annotations
 

@@ -59,17 +59,18 @@ def write_manifest(manifest: Manifest, key: bytes) -> str:
     return f"{_MARK}.{packed}.{_signature(key, 'sheet', content)}"
 
 
-def read_manifest(text: str, keys: Collection[bytes]) -> Manifest | None:
-    """Give the manifest, if one of the keys has signed it as it is."""
+def read_manifest(text: str, keys: Collection[bytes]) -> tuple[Manifest, bytes] | None:
+    """Give the manifest and the key that has signed it, if one of the keys has signed it as it is."""
     match text.strip().split("."):
         case [mark, packed, signature] if mark == _MARK and signature.isascii():
             content = _unpacked(packed)
         case _:
             return None
-    if not any(hmac.compare_digest(signature, _signature(key, "sheet", content)) for key in keys):
-        return None
-    sheet_key, rows = json.loads(content)
-    return Manifest(sheet_key, dict(rows))
+    for key in keys:
+        if hmac.compare_digest(signature, _signature(key, "sheet", content)):
+            sheet_key, rows = json.loads(content)
+            return Manifest(sheet_key, dict(rows)), key
+    return None
 
 
 def page_code(manifest: Manifest, codes: Sequence[str], key: bytes) -> str:

@@ -296,8 +296,8 @@ def test_a_sheet_carries_its_signed_manifest_twice() -> None:
     assert reader.metadata is not None
     assert field.value == reader.metadata["/Keywords"]
     assert field["/Ff"] == 1
-    manifest = seals.read_manifest(str(field.value), [b"an older key", KEY])
-    assert manifest == seals.manifest_of(facts, KEY)
+    manifest = seals.manifest_of(facts, KEY)
+    assert seals.read_manifest(str(field.value), [b"a newer key", KEY]) == (manifest, KEY)
     codes = [row.lead_assignment_code for row in facts.rows]
     for page, on_it in zip(reader.pages, (codes[:7], codes[7:]), strict=True):
         assert seals.page_code(manifest, on_it, KEY) in page.extract_text()
