@@ -161,7 +161,7 @@ def _as_outages() -> Iterator[None]:
         yield
     except (FileNotFoundError, PermissionError):
         raise
-    except (OSError, TimeoutError) as error:
+    except Exception as error:  # drivers have errors of their own with no base in common: EndpointConnectionError …
         raise DependencyGoneError(STORE, str(error) or type(error).__name__) from error
 
 

@@ -61,8 +61,8 @@ ADD = text("""
          ) AS live USING (sheet_key)
     ORDER BY new.sheet_key
     ON CONFLICT (sheet_key) DO UPDATE
-    SET status = 'ok', file_path = excluded.file_path, sha256 = excluded.sha256, size = excluded.size,
-        lead_ids = excluded.lead_ids
+    SET status = 'ok', storage_backend = excluded.storage_backend, file_path = excluded.file_path,
+        sha256 = excluded.sha256, size = excluded.size, lead_ids = excluded.lead_ids
     WHERE documents.status = 'void' AND excluded.status = 'ok'
     RETURNING id, sheet_key, status
 """)

@@ -58,7 +58,7 @@ async def test_what_is_no_sheet_is_refused_at_once(stack: Stack) -> None:
     (folder / "notes.pdf").write_bytes(b"no PDF at all")
     ran = await stack.run("sheets", "return", str(folder), str(stack.folder / "missing.pdf"), "--json")
     assert ran.code == 1
-    assert [each["reason"] for each in ran.json["returned"]] == [
+    assert [each["reason"] for each in json.loads(ran.output)["returned"]] == [
         "it is no PDF",
         "it cannot be opened: No such file or directory",
     ]

@@ -68,3 +68,12 @@ def test_the_seeds_names_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = load_settings()
 
     assert (settings.check_interval, settings.leads_min, settings.leads_max, settings.batch_size) == (60, 2, 4, 50)
+
+
+def test_sheets_are_kept_in_a_folder_or_at_a_url(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By either name of the setting."""
+    assert load_settings().sheets_dir == "reports"
+    monkeypatch.setenv("LEADLINE_SHEETS_DIR", "/var/lib/sheets")
+    assert load_settings().sheets_dir == "/var/lib/sheets"
+    monkeypatch.setenv("LEADLINE_SHEETS", "s3://leads/sheets")
+    assert load_settings().sheets_dir == "s3://leads/sheets"

@@ -91,6 +91,10 @@ def test_what_is_written_can_be_read(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "new/a/b").iterdir()] == ["sheet.pdf"]
 
 
+class EndpointConnectionError(Exception):
+    """As botocore raises it."""
+
+
 @pytest.fixture(params=["folder", "file://", "memory://"])
 def anywhere(request: pytest.FixtureRequest, tmp_path: Path) -> SheetStore:
     """A store in a folder, in a folder named by a URL, and behind fsspec."""
@@ -120,10 +124,14 @@ def test_a_store_says_what_it_is(tmp_path: Path, root: str, backend: str) -> Non
 
 @pytest.mark.parametrize(
     ("error", "told"),
-    [(ConnectionRefusedError("refused"), DependencyGoneError), (PermissionError("forbidden"), PermissionError)],
+    [
+        (ConnectionRefusedError("refused"), DependencyGoneError),
+        (EndpointConnectionError("an error that only the driver knows"), DependencyGoneError),
+        (PermissionError("forbidden"), PermissionError),
+    ],
 )
 def test_a_store_that_does_not_answer_is_an_outage(
-    monkeypatch: pytest.MonkeyPatch, error: OSError, told: type[Exception]
+    monkeypatch: pytest.MonkeyPatch, error: Exception, told: type[Exception]
 ) -> None:
     """What keeps all sheets out is waited for; what a person must allow is no outage."""
     store = SheetStore("memory://nowhere")
