@@ -5,14 +5,19 @@ from __future__ import annotations
 import os
 from functools import cached_property
 from pathlib import Path
+from typing import Annotated
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AliasChoices, Field, ValidationError, field_validator
+from pydantic import AliasChoices, BeforeValidator, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 SHEET_KEY_LENGTH = 16
+
+
+def _folder_or_url(value: object) -> object:
+    return Path(value) if isinstance(value, str) and "://" not in value else value
 
 
 class Settings(BaseSettings):
@@ -35,7 +40,9 @@ class Settings(BaseSettings):
     mail_from: str = "Leadline <leadline@example.com>"
 
     #: A folder, or a URL that fsspec knows, as `s3://bucket/sheets`.
-    sheets_dir: str = Field(default="reports", validation_alias=AliasChoices("LEADLINE_SHEETS", "LEADLINE_SHEETS_DIR"))
+    sheets_dir: Annotated[Path | str, BeforeValidator(_folder_or_url)] = Field(
+        default=Path("reports"), validation_alias=AliasChoices("LEADLINE_SHEETS", "LEADLINE_SHEETS_DIR")
+    )
     #: What sheets are signed with, in place of the key that the installation keeps in its database. Several, parted by
     #: commas: the first signs, sheets that the others have signed are still taken.
     sheet_key: str = ""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from shared.settings import SettingsError, load_settings
@@ -72,8 +74,8 @@ def test_the_seeds_names_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_sheets_are_kept_in_a_folder_or_at_a_url(monkeypatch: pytest.MonkeyPatch) -> None:
     """By either name of the setting."""
-    assert load_settings().sheets_dir == "reports"
+    assert load_settings().sheets_dir == Path("reports")
     monkeypatch.setenv("LEADLINE_SHEETS_DIR", "/var/lib/sheets")
-    assert load_settings().sheets_dir == "/var/lib/sheets"
+    assert load_settings().sheets_dir == Path("/var/lib/sheets")
     monkeypatch.setenv("LEADLINE_SHEETS", "s3://leads/sheets")
     assert load_settings().sheets_dir == "s3://leads/sheets"
