@@ -15,6 +15,8 @@ from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Fiel
 from pydantic_core import PydanticCustomError
 
 LEAD_ID_MAX_BYTES = 128
+#: A returned sheet has no more: some 7,000 leads.
+SHEET_MAX_BYTES = 25_000_000
 
 
 def _lead_id(value: object) -> str:
@@ -363,6 +365,10 @@ class OutcomeRecorded(Event):
     order_number: str | None = None
     order_date: date | None = None
     order_value: str | None = None
+    payment_mode: str | None = None
+    payment_amount: str | None = None
+    remarks: str | None = None
+    agent_code: str | None = None
 
     @model_validator(mode="after")
     def _order_needs_conversion(self) -> OutcomeRecorded:

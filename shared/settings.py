@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from functools import cached_property
 from pathlib import Path
+from typing import Annotated
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AliasChoices, Field, ValidationError, field_validator
+from pydantic import AliasChoices, BeforeValidator, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+
+SHEET_KEY_LENGTH = 16
+
+
+def _folder_or_url(value: object) -> object:
+    return Path(value) if isinstance(value, str) and "://" not in value else value
 
 
 class Settings(BaseSettings):
@@ -31,7 +39,24 @@ class Settings(BaseSettings):
     smtp_starttls: bool | None = None
     mail_from: str = "Leadline <leadline@example.com>"
 
-    sheets_dir: Path = Path("reports")
+    #: A folder, or a URL that fsspec knows, as `s3://bucket/sheets`.
+    sheets_dir: Annotated[Path | str, BeforeValidator(_folder_or_url)] = Field(
+        default=Path("reports"), validation_alias=AliasChoices("LEADLINE_SHEETS", "LEADLINE_SHEETS_DIR")
+    )
+    #: What sheets are signed with, in place of the key that the installation keeps in its database. Several, parted by
+    #: commas: the first signs, sheets that the others have signed are still taken.
+    sheet_key: str = ""
+    #: Processes that render sheets.
+    sheet_workers: int = Field(default_factory=lambda: min(4, os.cpu_count() or 1), ge=1, le=64)
+    #: A folder that filled-in sheets are put into, and the mailbox that agents answer to; looked into if set.
+    drop_dir: Path | None = None
+    drop_every_s: float = Field(default=2, gt=0)
+    imap_host: str = ""
+    imap_port: int = 993
+    imap_username: str = ""
+    imap_password: str = ""
+    imap_folder: str = "INBOX"
+    imap_every_s: float = Field(default=60, gt=0)
     default_region: str = Field(default="IN", description="ISO country of phone numbers without a country code")
     zone: str = "Asia/Kolkata"
 
@@ -72,6 +97,13 @@ class Settings(BaseSettings):
         if not url.startswith(("amqp://", "amqps://")):
             raise ValueError("must begin with amqp:// or amqps://")
         return url
+
+    @field_validator("sheet_key")
+    @classmethod
+    def _is_long_enough(cls, keys: str) -> str:
+        if any(len(key) < SHEET_KEY_LENGTH for key in keys.split(",") if key):
+            raise ValueError(f"must have at least {SHEET_KEY_LENGTH} characters")
+        return keys
 
     @field_validator("zone")
     @classmethod

@@ -51,3 +51,31 @@ async def give_away(database: Database) -> None:
     """The lead is another's now."""
     await execute(database, "UPDATE assignments SET is_current = false, ended_at = now()")
     await execute(database, "INSERT INTO assignments (id, lead_id) VALUES (2, 1)")
+
+
+async def another_lead(
+    database: Database, number: int, sheet_key: str, *, lot_id: int | None = None, store_code: str | None = None
+) -> None:
+    """One more lead of the same agent and day, on a sheet of its own or of a lot."""
+    code = f"L2601010001-{number:04}"
+    await execute(
+        database,
+        "INSERT INTO leads (id, lead_id, source_id, created_at) VALUES (:id, :lead_id, 101, now())",
+        id=number,
+        lead_id=f"L{number}",
+    )
+    await execute(
+        database,
+        """
+        INSERT INTO assignments (id, lead_id, assignment_status_id, route_id, agent_id, sheet_key, page_group_code,
+                                 rowid, lead_assignment_code, lead_date, lead_type, cx_name, mobile_number, address,
+                                 store_code, lot_id, assigned_at)
+        VALUES (:number * 100, :number, 2, 1, 1, :key, 'L2601010001', :number, :code, '2026-01-01', 'E', 'Bea', '+92',
+                'y', :store_code, :lot_id, now())
+        """,
+        number=number,
+        key=sheet_key,
+        code=code,
+        store_code=store_code,
+        lot_id=lot_id,
+    )

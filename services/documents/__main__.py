@@ -1,27 +1,34 @@
-"""Documents: lead.assigned, lead.unassigned → document.ready."""
+"""Documents: lead.assigned, lead.unassigned → document.ready; sheet.returned → outcome.recorded, lead.closed …"""
 
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 from services.documents.consumer import SUBSCRIPTION, MakeSheets
+from services.documents.rendering import open_renderer
 from shared.db.session import open_database
 from shared.messaging.loop import consume
 from shared.process import run_service
 from shared.settings import Settings
-from shared.sheetstore import SheetStore
+from shared.sheetstore import STORE, SheetStore
 
 
 async def serve(settings: Settings, stop: asyncio.Event) -> None:
     """Consume until stopped."""
-    async with open_database(settings.database, application_name="leadline documents") as database:
+    store = SheetStore(settings.sheets_dir)
+    async with (
+        open_database(settings.database, application_name="leadline documents") as database,
+        open_renderer(settings.sheet_workers) as renderer,
+    ):
         await consume(
             service="documents",
             amqp_url=settings.amqp_url,
             database=database,
             subscription=SUBSCRIPTION.at_most(settings.batch_size),
-            handler=MakeSheets(SheetStore(settings.sheets_dir)),
+            handler=MakeSheets(store, renderer, sheet_key=settings.sheet_key),
             stop=stop,
+            probes={STORE: partial(asyncio.to_thread, store.probe)},
         )
 
 

@@ -1,26 +1,30 @@
-"""Makes sheets. Rendered and on disk before the transaction; one row a sheet key, whatever is redelivered."""
+"""Makes sheets, and takes those that come back. One row a sheet key, one a returned file, whatever is redelivered."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.documents import queries
-from services.documents.filenames import lot_suffix, sheet_path, stream_suffix
-from services.documents.pdf import render
+from services.documents.filenames import sheet_path
+from services.documents.keys import SheetKeys, read_keys
 from services.documents.queries import Kept, Sheet
+from services.documents.rendering import Render, render_here
+from services.documents.returning import ReturnedPiece, TakeReturns
 from shared.db.session import Database
-from shared.events import DocumentReady, LeadAssigned, LeadUnassigned
+from shared.events import DocumentReady, LeadAssigned, LeadUnassigned, SheetReturned
 from shared.messaging.envelope import Message
 from shared.messaging.processing import Effect, Subscription
 from shared.sheetstore import SheetStore
 
-SUBSCRIPTION = Subscription(queue="documents", events=(LeadAssigned, LeadUnassigned))
-CHUNK = 25
+SUBSCRIPTION = Subscription(queue="documents", events=(LeadAssigned, LeadUnassigned, SheetReturned))
+#: Sheets that are looked up at once, and leads that are rendered and saved at once: what bounds the memory of a lot.
+KEYS_AT_ONCE = 25
+LEADS_AT_ONCE = 700
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +36,39 @@ class Piece:
 
 
 class MakeSheets:
-    """The handler: one sheet a sheet key."""
+    """The handler: one sheet a sheet key, there for good before its transaction.
 
-    def __init__(self, store: SheetStore) -> None:
+    `sheet_key`: what LEADLINE_SHEET_KEY says.
+    """
+
+    def __init__(self, store: SheetStore, render: Render = render_here, *, sheet_key: str = "") -> None:
         self._store = store
+        self._render = render
+        self._returns = TakeReturns(store)
+        self._configured_key = sheet_key
+        self._keys: SheetKeys | None = None
 
-    async def prepare(self, database: Database, batch: Sequence[Message]) -> AsyncGenerator[Piece, None]:
+    async def prepare(
+        self, database: Database, batch: Sequence[Message]
+    ) -> AsyncGenerator[Piece | ReturnedPiece, None]:
+        async for piece in self._sheets(database, batch):
+            yield piece
+        if returned := [message for message in batch if isinstance(message.event, SheetReturned)]:
+            async with database.reading() as connection:
+                keys = await self._sheet_keys(connection)
+            async for back in self._returns.prepare(returned, keys):
+                yield back
+
+    async def save(self, tx: AsyncConnection, piece: Piece | ReturnedPiece) -> Sequence[Effect]:
+        if isinstance(piece, ReturnedPiece):
+            return await self._returns.save(tx, piece)
+        if piece.previous_keys:
+            await queries.supersede(tx, piece.previous_keys)
+        return _ready(
+            piece.kept, await queries.add_documents(tx, piece.kept, self._store.backend) if piece.kept else {}
+        )
+
+    async def _sheets(self, database: Database, batch: Sequence[Message]) -> AsyncGenerator[Piece, None]:
         events = [message.event for message in batch]
         previous = {
             event.previous_sheet_key
@@ -46,34 +77,58 @@ class MakeSheets:
         }
         if previous:
             yield Piece(previous_keys=sorted(previous))
-        keys = dict.fromkeys(event.sheet_key for event in events if isinstance(event, LeadAssigned))
-        async with database.reading() as connection:
-            sheets = iter(await queries.sheets_to_make(connection, list(keys)))
-        while chunk := list(islice(sheets, CHUNK)):
-            yield Piece(await asyncio.to_thread(self._make, chunk))
+        keys = iter(dict.fromkeys(event.sheet_key for event in events if isinstance(event, LeadAssigned)))
+        while some := list(islice(keys, KEYS_AT_ONCE)):
+            async with database.reading() as connection:
+                sheets = await queries.sheets_to_make(connection, some)
+                first = await queries.first_of_their_day(connection, sheets)
+                signing = (await self._sheet_keys(connection)).signing
+            for chunk in in_chunks(sheets, LEADS_AT_ONCE):
+                yield Piece(await self._make(chunk, first, signing))
 
-    async def save(self, tx: AsyncConnection, piece: Piece) -> Sequence[Effect]:
-        if piece.previous_keys:
-            await queries.supersede(tx, piece.previous_keys)
-        ready = await queries.add_documents(tx, piece.kept) if piece.kept else {}
-        return [
-            DocumentReady(
-                document_id=ready[key],
-                sheet_key=key,
-                lot_id=each.sheet.lot_id,
-                store_code=each.sheet.store_code,
-                agent_code=each.sheet.agent_code,
-                lead_ids=each.sheet.lead_ids,
-            )
-            for each in piece.kept
-            if (key := each.sheet.facts.sheet_key) in ready
-        ]
+    async def _sheet_keys(self, connection: AsyncConnection) -> SheetKeys:
+        """The keys, read once: they do not change while the service runs."""
+        if self._keys is None:
+            self._keys = await read_keys(connection, self._configured_key)
+        return self._keys
 
-    def _make(self, sheets: Sequence[Sheet]) -> list[Kept]:
-        """Render and keep; on disk when this returns."""
-        return [self._keep(sheet, render(sheet.facts)) for sheet in sheets]
+    async def _make(self, sheets: Sequence[Sheet], first: Collection[str], key: bytes) -> list[Kept]:
+        """Render and keep; there for good when this returns."""
+        contents = await self._render([sheet.facts for sheet in sheets], key)
+        paths = [_path(sheet, is_first=sheet.facts.sheet_key in first) for sheet in sheets]
+        return await asyncio.to_thread(lambda: list(map(self._keep, sheets, paths, contents)))
 
-    def _keep(self, sheet: Sheet, content: bytes) -> Kept:
-        suffix = lot_suffix(sheet.lot_id) if sheet.lot_id else stream_suffix(sheet.facts.rows[0].rowid or 0)
-        stored = self._store.write(sheet_path(sheet.day, sheet.place, sheet.agent_code, suffix), content)
+    def _keep(self, sheet: Sheet, path: str, content: bytes) -> Kept:
+        stored = self._store.write(path, content)
         return Kept(sheet, stored.path, stored.sha256, stored.size)
+
+
+def _path(sheet: Sheet, *, is_first: bool) -> str:
+    return sheet_path(sheet.day, sheet.place, sheet.agent_code, "" if is_first else sheet.suffix)
+
+
+def _ready(kept: Sequence[Kept], ids: Mapping[str, int]) -> list[Effect]:
+    return [
+        DocumentReady(
+            document_id=ids[key],
+            sheet_key=key,
+            lot_id=each.sheet.lot_id,
+            store_code=each.sheet.store_code,
+            agent_code=each.sheet.agent_code,
+            lead_ids=each.sheet.lead_ids,
+        )
+        for each in kept
+        if (key := each.sheet.facts.sheet_key) in ids
+    ]
+
+
+def in_chunks(sheets: Sequence[Sheet], leads: int) -> Iterator[list[Sheet]]:
+    """Part the sheets so that no part but one of a single sheet has more leads."""
+    chunk: list[Sheet] = []
+    for sheet in sheets:
+        if chunk and sum(len(each.lead_ids) for each in (*chunk, sheet)) > leads:
+            yield chunk
+            chunk = []
+        chunk.append(sheet)
+    if chunk:
+        yield chunk

@@ -1,4 +1,4 @@
-"""The sheet as a PDF with a form: facts → bytes, by nothing but arithmetic. The same facts are the same bytes.
+"""The sheet as a PDF with a form: facts → bytes, by nothing but arithmetic. The same facts and key are the same bytes.
 
 Each field has an appearance of its own: a shared one makes sheets smaller, but tools that fill fields in place (pypdf)
 would then show the text of the last field in all of them.
@@ -15,11 +15,13 @@ from reportlab.pdfbase.acroform import PDFFromString
 from reportlab.pdfbase.pdfdoc import PDFDocument
 
 from services.documents.fonts import Weight, face
+from services.documents.seals import Manifest, manifest_of, page_code, write_manifest
 from services.documents.sheet import (
     BLOCK,
     FIELD_ROW,
     FIELDS,
     HEADER,
+    MANIFEST,
     MARGIN,
     PAGE,
     PRINTED_ROW,
@@ -45,18 +47,30 @@ from services.documents.sheet import (
 _FONTS = {Weight.REGULAR: "R", Weight.BOLD: "B"}
 _COMBO = 1 << 17
 _EMPTY = "/Tx BMC EMC"
+_EMPTY_FORM = b"<</Type/XObject/Subtype/Form/BBox[0 0 0 0]/Length %d>>stream\n%b\nendstream" % (
+    len(_EMPTY),
+    _EMPTY.encode(),
+)
 
 
-def render(facts: SheetFacts) -> bytes:
-    """The sheet as a PDF of A4 pages with a form."""
+def render(facts: SheetFacts, key: bytes) -> bytes:
+    """The sheet as a PDF of A4 pages with a form, signed with the key."""
+    manifest = manifest_of(facts, key)
     pages = [facts.rows[start : start + ROWS_A_PAGE] for start in range(0, len(facts.rows), ROWS_A_PAGE)] or [()]
     ink = _Ink()
-    contents = [ink.page(header_lines(facts, number, len(pages)), rows) for number, rows in enumerate(pages, 1)]
-    document = _Document(facts)
+    contents = [
+        ink.page(header_lines(facts, number, len(pages), _code(manifest, rows, key)), rows)
+        for number, rows in enumerate(pages, 1)
+    ]
+    document = _Document(facts, write_manifest(manifest, key))
     document.add_fonts(ink.used)
     for content, rows in zip(contents, pages, strict=True):
         document.add_page(content, rows)
     return document.finish()
+
+
+def _code(manifest: Manifest, rows: Iterable[SheetRow], key: bytes) -> str:
+    return page_code(manifest, [row.lead_assignment_code for row in rows], key)
 
 
 class _Ink:
@@ -102,11 +116,13 @@ def _frame() -> tuple[str, frozenset[int]]:
 class _Document:
     """ReportLab's document, given finished objects: building a form field by field is what makes it slow."""
 
-    def __init__(self, facts: SheetFacts) -> None:
+    def __init__(self, facts: SheetFacts, manifest: str) -> None:
         self._document = PDFDocument(invariant=1, compression=1, pdfVersion=(1, 7), lang="en")
         self._document.setTitle(clean(f"Leads {clean(facts.page_group_code)}"))
         self._document.setSubject(clean(facts.sheet_key))
         self._document.setAuthor("Leadline")
+        self._document.setKeywords(manifest)
+        self._manifest = manifest
         self._document.Reference(self._document.Pages)
         self._pages = self._document.objectcounter
         self._helvetica = self._add(b"<</Type/Font/Subtype/Type1/BaseFont/Helvetica/Encoding/WinAnsiEncoding>>")
@@ -123,8 +139,9 @@ class _Document:
         self._document.updateSignature(content)
         packed = zlib.compress(content)
         stream = self._add(b"<</Filter/FlateDecode/Length %d>>stream\n%b\nendstream" % (len(packed), packed))
+        hidden = [] if self._parents else [self._add_manifest()]
         page = self._next + len(rows) * (1 + 2 * len(FIELDS))
-        widgets = [number for place, row in enumerate(rows) for number in self._add_fields(row, place, page)]
+        widgets = [number for place, row in enumerate(rows) for number in self._add_fields(row, place, page)] + hidden
         self._add_object(
             page_object := PDFFromString(
                 f"<</Type/Page/Parent {self._pages} 0 R/MediaBox[0 0 {PAGE.width:g} {PAGE.height:g}]/Tabs/R"
@@ -166,6 +183,16 @@ class _Document:
             )
             self._add(form.appearance % self._helvetica)
         return widgets
+
+    def _add_manifest(self) -> int:
+        """Add the field that carries the manifest: hidden, and only to be read."""
+        number = self._add(
+            f"<</Type/Annot/Subtype/Widget/FT/Tx/T({MANIFEST})/V({self._manifest})/Ff 1/F 2/Rect[0 0 0 0]"
+            f"/DA(/Helv 10 Tf 0 g)/AP<</N {self._next + 1} 0 R>>>>".encode()
+        )
+        self._add(_EMPTY_FORM)
+        self._parents.append(number)
+        return number
 
     @property
     def _next(self) -> int:

@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from services.documents.filenames import lot_suffix, stream_suffix
 from services.documents.sheet import SheetFacts, SheetRow
 
 PIPELINE = "leads_assignment"
@@ -29,6 +30,16 @@ SHEETS = text("""
 """)
 #: A void one is made again where its lead was reopened.
 EXISTING = text("SELECT sheet_key FROM documents WHERE sheet_key = ANY(CAST(:keys AS text[])) AND status <> 'void'")
+#: The first sheet of a day for a place and an agent, in the order of lots and rows, has the name without either. Which
+#: that is stays so, whoever asks again and whatever became of the sheet.
+CLAIM_NAMES = text("""
+    INSERT INTO first_sheets (doc_date, place, agent_code, sheet_key)
+    SELECT new.doc_date, new.place, new.agent_code, new.sheet_key
+    FROM unnest(CAST(:doc_dates AS date[]), CAST(:places AS text[]), CAST(:agent_codes AS text[]),
+                CAST(:sheet_keys AS text[])) AS new (doc_date, place, agent_code, sheet_key)
+    ON CONFLICT DO NOTHING
+""")
+FIRST = text("SELECT sheet_key FROM first_sheets WHERE sheet_key = ANY(CAST(:sheet_keys AS text[]))")
 #: A sheet of whose assignments none is held by its agent any more is stored as void: nobody is to get it.
 ADD = text("""
     INSERT INTO documents (sheet_key, doc_type, doc_subtype, doc_date, reference_name_1, reference_id_1,
@@ -36,8 +47,8 @@ ADD = text("""
                            storage_backend, file_path, sha256, size, status, lot_id, agent_id, route_id, lead_ids,
                            created_by)
     SELECT new.sheet_key, 'leads_assignment', 'per_store_agent_pdf', new.doc_date, 'pipeline', :pipeline,
-           'store_code', new.place, 'agent_code', new.agent_code, 'application/pdf', 'fs', new.file_path, new.sha256,
-           new.size, CASE WHEN live.sheet_key IS NULL THEN 'void' ELSE 'ok' END, new.lot_id, new.agent_id,
+           'store_code', new.place, 'agent_code', new.agent_code, 'application/pdf', :backend, new.file_path,
+           new.sha256, new.size, CASE WHEN live.sheet_key IS NULL THEN 'void' ELSE 'ok' END, new.lot_id, new.agent_id,
            new.route_id, string_to_array(new.lead_ids, E'\\n'), 'leads_assignment_pipeline'
     FROM unnest(CAST(:sheet_keys AS text[]), CAST(:doc_dates AS date[]), CAST(:places AS text[]),
                 CAST(:agent_codes AS text[]), CAST(:file_paths AS text[]), CAST(:sha256s AS text[]),
@@ -50,8 +61,8 @@ ADD = text("""
          ) AS live USING (sheet_key)
     ORDER BY new.sheet_key
     ON CONFLICT (sheet_key) DO UPDATE
-    SET status = 'ok', file_path = excluded.file_path, sha256 = excluded.sha256, size = excluded.size,
-        lead_ids = excluded.lead_ids
+    SET status = 'ok', storage_backend = excluded.storage_backend, file_path = excluded.file_path,
+        sha256 = excluded.sha256, size = excluded.size, lead_ids = excluded.lead_ids
     WHERE documents.status = 'void' AND excluded.status = 'ok'
     RETURNING id, sheet_key, status
 """)
@@ -77,6 +88,11 @@ class Sheet:
     route_id: int
     lot_id: int | None
     lead_ids: tuple[str, ...]
+
+    @property
+    def suffix(self) -> str:
+        """What tells it from the first sheet of its day."""
+        return lot_suffix(self.lot_id) if self.lot_id else stream_suffix(self.facts.rows[0].rowid or 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,11 +150,26 @@ def _sheet(rows: Sequence[Mapping[str, Any]]) -> Sheet:
     )
 
 
-async def add_documents(tx: AsyncConnection, kept: Sequence[Kept]) -> dict[str, int]:
+async def first_of_their_day(connection: AsyncConnection, sheets: Sequence[Sheet]) -> set[str]:
+    """Give the keys of those sheets whose name does without a suffix, by a constraint: asked again, the same."""
+    in_order = sorted(sheets, key=lambda sheet: (sheet.day, sheet.lot_id or 0, sheet.facts.rows[0].rowid or 0))
+    values = {
+        "doc_dates": [sheet.day for sheet in in_order],
+        "places": [sheet.place for sheet in in_order],
+        "agent_codes": [sheet.agent_code for sheet in in_order],
+        "sheet_keys": [sheet.facts.sheet_key for sheet in in_order],
+    }
+    await connection.execute(CLAIM_NAMES, values)
+    # Apart, and after any wait for another replica's claim: one statement would not see what was committed meanwhile.
+    return set((await connection.execute(FIRST, {"sheet_keys": values["sheet_keys"]})).scalars())
+
+
+async def add_documents(tx: AsyncConnection, kept: Sequence[Kept], backend: str) -> dict[str, int]:
     """Store sheets, void where nobody holds their leads any more; give the ids of those that are new and stand."""
     sheets = [each.sheet for each in kept]
     values = {
         "pipeline": PIPELINE,
+        "backend": backend,
         "sheet_keys": [sheet.facts.sheet_key for sheet in sheets],
         "doc_dates": [sheet.day for sheet in sheets],
         "places": [sheet.place for sheet in sheets],

@@ -85,6 +85,8 @@ class Column:
     weight: Weight = Weight.REGULAR
 
 
+#: The name of the hidden field that says which sheet this is, signed. No code of a lead: they have digits.
+MANIFEST = "leadline"
 PAYMENT_MODES = ("Cash", "Card", "UPI", "Bank transfer", "Cheque", "Other")
 #: The fields of each lead, in tab order. Their names are what a returned sheet is read by.
 FIELDS = (
@@ -138,8 +140,8 @@ def partial_name(code: str) -> str:
     return code.replace("%", "%25").replace(".", "%2E")
 
 
-def header_lines(facts: SheetFacts, number: int, count: int) -> list[Line]:
-    """What stands on top and at the foot of each page."""
+def header_lines(facts: SheetFacts, number: int, count: int, code: str = "") -> list[Line]:
+    """What stands on top and at the foot of each page; `code` is what the page is signed by."""
     left, right = Box(HEADER.x, HEADER.y, 560, HEADER.height), Box(HEADER.x + 574, HEADER.y, 200, HEADER.height)
     foot_left, foot_right = Box(MARGIN, FOOT, 380, 11), Box(MARGIN + 394, FOOT, 380, 11)
     agent = " - ".join(filter(None, (clean(facts.agent_code), clean(facts.agent_name))))
@@ -149,7 +151,9 @@ def header_lines(facts: SheetFacts, number: int, count: int) -> list[Line]:
         _flush_right(f"Batch Date: {clean(facts.batch_date)}", 12, Weight.BOLD, right, 24),
         _flush_right(f"Page {number} of {count}", 10.5, Weight.REGULAR, right, 7),
         _fitted(_INSTRUCTION, _LABEL_SIZE, Weight.REGULAR, foot_left, 3),
-        _flush_right(clean(facts.sheet_key), _LABEL_SIZE, Weight.REGULAR, foot_right, 3),
+        _flush_right(
+            " · ".join(filter(None, (code, clean(facts.sheet_key)))), _LABEL_SIZE, Weight.REGULAR, foot_right, 3
+        ),
     ]
 
 

@@ -7,6 +7,7 @@ hold the keys they write in the same transaction, and a foreign key would only c
 from __future__ import annotations
 
 from datetime import date, datetime
+from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import (
@@ -18,6 +19,7 @@ from sqlalchemy import (
     Identity,
     Index,
     MetaData,
+    Numeric,
     SmallInteger,
     String,
     UniqueConstraint,
@@ -475,6 +477,89 @@ class Document(Base):
     __table_args__ = (CheckConstraint("status IN ('ok', 'superseded', 'void')", name="status"),)
 
 
+class FirstSheet(Base):
+    """Which sheet of a day, place and agent was the first: its file's name does without the lot."""
+
+    __tablename__ = "first_sheets"
+    doc_date: Mapped[date] = mapped_column(primary_key=True)
+    place: Mapped[str] = mapped_column(primary_key=True)
+    agent_code: Mapped[str] = mapped_column(primary_key=True)
+    sheet_key: Mapped[str] = mapped_column(unique=True)
+
+
+class ReturnedSheet(Base):
+    """A file that came back: read, or refused with the reason. The same file twice is one row."""
+
+    __tablename__ = "returned_sheets"
+    id: Mapped[int] = identity()
+    sha256: Mapped[str] = mapped_column(unique=True)
+    file_path: Mapped[str]
+    received_from: Mapped[str]
+    received_at: Mapped[datetime]
+    sheet_key: Mapped[str | None]
+    status: Mapped[str]
+    reason: Mapped[str | None]
+    outcomes: Mapped[int] = mapped_column(server_default=ZERO)
+    reviews: Mapped[int] = mapped_column(server_default=ZERO)
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+    __table_args__ = (
+        Index("ix_returned_sheets_sheet_key", "sheet_key"),
+        CheckConstraint("status IN ('read', 'refused')", name="status"),
+    )
+
+
+class LeadAssignmentOutcome(Base):
+    """What the agent wrote about an assignment, as of the last sheet that said so; what it was before is audited.
+
+    `revision` rises with every change, over all outcomes, by the sequence `outcome_revisions`.
+    """
+
+    __tablename__ = "lead_assignment_outcomes"
+    id: Mapped[int] = identity()
+    lead_assignment_id: Mapped[int] = mapped_column(ForeignKey("assignments.id"), unique=True)
+    converted_flag: Mapped[bool | None]
+    order_number: Mapped[str | None]
+    order_date: Mapped[date | None]
+    order_value: Mapped[Decimal | None] = mapped_column(Numeric(12, 2))
+    payment_mode: Mapped[str | None]
+    payment_amount: Mapped[Decimal | None] = mapped_column(Numeric(12, 2))
+    remarks: Mapped[str | None]
+    returned_sheet_id: Mapped[int] = mapped_column(ForeignKey("returned_sheets.id"))
+    returned_at: Mapped[datetime]
+    revision: Mapped[int] = mapped_column(server_default=text("nextval('outcome_revisions')"))
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+    updated_at: Mapped[datetime] = mapped_column(server_default=NOW)
+
+
+class SheetReview(Base):
+    """A row of a returned sheet that a person must look at, and why; resolved by a later sheet that is right."""
+
+    __tablename__ = "sheet_reviews"
+    id: Mapped[int] = identity()
+    returned_sheet_id: Mapped[int] = mapped_column(ForeignKey("returned_sheets.id"))
+    lead_assignment_code: Mapped[str]
+    lead_assignment_id: Mapped[int | None]
+    reason: Mapped[str]
+    values: Mapped[dict[str, Any]]
+    status: Mapped[str] = mapped_column(server_default=text("'open'"))
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+    resolved_at: Mapped[datetime | None]
+    __table_args__ = (
+        Index("ix_sheet_reviews_open", "id", postgresql_where=text("status = 'open'")),
+        Index("ix_sheet_reviews_returned_sheet_id", "returned_sheet_id"),
+        CheckConstraint("status IN ('open', 'resolved')", name="status"),
+    )
+
+
+class InstallationKey(Base):
+    """A secret that this installation made for itself when its tables were made."""
+
+    __tablename__ = "installation_keys"
+    name: Mapped[str] = mapped_column(primary_key=True)
+    key: Mapped[bytes]
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+
+
 class Pipeline(Base):
     __tablename__ = "pipelines"
     id: Mapped[int] = identity()
@@ -706,6 +791,7 @@ AUDITED = (
     "pipelines",
     "notification_profiles",
     "notification_recipients",
+    "lead_assignment_outcomes",
 )
 
 __all__ = ["AUDITED", "NAMING", "Base"]

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import replace
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
@@ -17,6 +17,8 @@ import pytest
 from services.assigner import assigning
 from services.assigner.consumer import AssignLeads
 from services.assigner.queries import counters
+from services.assigner.queries.assignments import begin_anew
+from services.assigner.queries.leads import lock_assignments
 from services.assigner.queries.routes import read_members
 from shared.db.session import Database, open_database
 from shared.events import (
@@ -705,6 +707,27 @@ async def meet(handler: AssignLeads, database: Database, accepted: Sequence[Even
 async def fail_if(is_so: bool) -> None:
     if is_so:
         raise LostError
+
+
+async def test_who_waits_for_an_assignment_that_is_replaced_holds_the_new_one(database: Database) -> None:
+    """What was waited for is not current any more: the wait alone has locked nothing."""
+    await lay_out(database)
+    await add_leads(database, "A")
+    (lead_id,) = [row[0] for row in await rows(database, "SELECT id FROM leads")]
+
+    async def hold() -> list[Any]:
+        async with database.begin() as tx:
+            await lock_assignments(tx, [lead_id])
+            return await rows(database, "SELECT id FROM assignments WHERE is_current FOR NO KEY UPDATE SKIP LOCKED")
+
+    async with database.begin() as tx:
+        await lock_assignments(tx, [lead_id])
+        holding = asyncio.create_task(hold())
+        await eventually(lambda: somebody_waits(database))
+        ((assignment_id,),) = await rows(database, "SELECT id FROM assignments")
+        await begin_anew(tx, {lead_id: (assignment_id, None)}, datetime.now(UTC))
+
+    assert await holding == []
 
 
 async def test_the_book_is_never_used_after_anything_else_happened(

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 
 from services.deadletters import consumer as deadletters
 from services.documents.consumer import MakeSheets
+from services.documents.filenames import sheet_path
 from services.notifier.consumer import MailSheets
 from services.notifier.mailer import Mailer, MailServer
 from services.scheduler.sweep import sweep
@@ -25,7 +27,7 @@ from shared.outage import DependencyGoneError
 from shared.sheetstore import SheetStore
 from tests.driving import Driver, execute, message, of, rows, scalar
 from tests.mailserver import Server, running
-from tests.sheets import KEY, give_away, lay_out
+from tests.sheets import KEY, another_lead, give_away, lay_out
 
 
 @pytest.fixture
@@ -88,6 +90,47 @@ async def test_a_lead_assigned_twice_has_one_sheet(
     assert store.read(path, sha256).startswith(b"%PDF")
     assert status == "ok"
     assert len([file for file in (tmp_path / "sheets").rglob("*") if file.is_file()]) == 1
+
+
+async def test_the_first_sheet_of_a_day_goes_without_a_suffix(
+    database: Database, documents: Driver, store: SheetStore
+) -> None:
+    assigned = await lay_out(database)
+    await another_lead(database, 2, "L2601010001-0002")
+    await another_lead(database, 3, "lot-7-S1-0001", lot_id=7, store_code="S1")
+    await another_lead(database, 4, "lot-10-S1-0001", lot_id=10, store_code="S1")
+    later = [assigned.model_copy(update={"sheet_key": key}) for key in ("lot-10-S1-0001", "lot-7-S1-0001")]
+    second = assigned.model_copy(update={"sheet_key": "L2601010001-0002", "lead_id": "L2"})
+
+    await documents.run(assigned, second, *later)
+
+    folder = "leads_assignment/2026-01-01/leads_assignment_2026-01-01"
+    place = sheet_path(date(2026, 1, 1), "all", "0001").removesuffix(".pdf")
+    assert await rows(database, "SELECT sheet_key, file_path, storage_backend FROM documents ORDER BY id") == [
+        ("L2601010001-0001", f"{place}.pdf", "fs"),
+        ("L2601010001-0002", f"{place}_0002.pdf", "fs"),
+        ("lot-10-S1-0001", f"{folder}_S1_0001_lot10.pdf", "fs"),
+        ("lot-7-S1-0001", f"{folder}_S1_0001.pdf", "fs"),
+    ]
+    await execute(database, "DELETE FROM documents")
+    await asyncio.gather(*(Driver(database, MakeSheets(store)).run(later[0]) for _ in range(3)))
+    assert await rows(database, "SELECT file_path FROM documents") == [(f"{folder}_S1_0001_lot10.pdf",)]
+
+
+async def test_a_document_follows_every_convention(database: Database, documents: Driver) -> None:
+    await ready(database, documents)
+    assert await rows(
+        database,
+        """
+        SELECT doc_type, doc_subtype, doc_date, reference_name_1, reference_id_1, reference_name_2, reference_id_2,
+               reference_name_3, reference_id_3, mime_type, storage_backend, status, created_by FROM documents
+        """,
+    ) == [
+        (
+            *("leads_assignment", "per_store_agent_pdf", date(2026, 1, 1), "pipeline", "leads_assignment"),
+            *("store_code", "all", "agent_code", "0001", "application/pdf", "fs", "ok", "leads_assignment_pipeline"),
+        )
+    ]
 
 
 async def test_two_replicas_at_once_make_one_sheet(database: Database, store: SheetStore) -> None:

@@ -197,7 +197,8 @@ async def test_documents_and_notifier_are_asked_and_write_nothing(
         THROUGH: [("the sheet would be made", 1)],
         DONE: [("the sheet is made, or nobody is to get it any more", 1)],
     }
-    assert not settings.sheets_dir.exists()
+    folder = Path(settings.sheets_dir)
+    assert not folder.exists()
 
     (ready,) = of(await Driver(database, MakeSheets(SheetStore(settings.sheets_dir))).run(assigned), DocumentReady)
     await execute(database, "DELETE FROM dead_letters")
@@ -208,7 +209,7 @@ async def test_documents_and_notifier_are_asked_and_write_nothing(
         THROUGH: [("the mail would be sent", 1)],
         FAILS: [("the document does not exist", 1)],
     }
-    for file in settings.sheets_dir.rglob("*.pdf"):
+    for file in folder.rglob("*.pdf"):
         file.write_bytes(b"damaged")
     told = await outcomes(database_url, settings)
     assert any(reason.startswith("the sheet cannot be read") for reason, _ in told[FAILS])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from shared.settings import SettingsError, load_settings
@@ -22,6 +24,7 @@ def nothing_set(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
         ("LEADLINE_BATCH_SIZE", "0", "greater than or equal to 1"),
         ("LEADLINE_ZONE", "Mars/Olympus", "must be a time zone"),
         ("LEADLINE_LOG_LEVEL", "loud", "must be one of"),
+        ("LEADLINE_SHEET_KEY", "a key that is long enough,short", "at least 16 characters"),
         ("LEADLINE_SMTP_PORT", "mail", "valid integer"),
         ("CHECK_INTERVAL", "0", "greater than 0"),
         ("LEADLINE_DEAD_LETTER_DAYS", "0", "greater than or equal to 1"),
@@ -76,3 +79,12 @@ def test_dead_letters_that_nobody_has_worked_stay_unless_days_are_set(monkeypatc
     for written, days in (("", None), ("30", 30)):
         monkeypatch.setenv("LEADLINE_NEW_DEAD_LETTER_DAYS", written)
         assert load_settings().new_dead_letter_days == days
+
+
+def test_sheets_are_kept_in_a_folder_or_at_a_url(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By either name of the setting."""
+    assert load_settings().sheets_dir == Path("reports")
+    monkeypatch.setenv("LEADLINE_SHEETS_DIR", "/var/lib/sheets")
+    assert load_settings().sheets_dir == Path("/var/lib/sheets")
+    monkeypatch.setenv("LEADLINE_SHEETS", "s3://leads/sheets")
+    assert load_settings().sheets_dir == "s3://leads/sheets"

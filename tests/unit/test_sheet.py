@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from datetime import date
 from itertools import combinations
 from typing import Any, cast
@@ -13,12 +14,12 @@ from hypothesis import strategies as st
 from pypdf import PageObject, PdfReader, PdfWriter
 from pypdf.generic import ArrayObject
 
-from services.documents import sheet
+from services.documents import pdf, seals, sheet
 from services.documents.fonts import face
-from services.documents.pdf import render
 from services.documents.sheet import FIELDS, Box, Line, SheetFacts, SheetRow
 
 LONG_ADDRESS = "Flat 1203, Tower B, Example Heights, 45 Example Cross Road, Sample Nagar, Exampleville 560000, " * 5
+KEY = b"a key of this installation"
 DEVANAGARI = "राजेश कुमार क्षत्रिय, उदाहरण मार्ग, सेक्टर ४५, बेंगलुरु"
 SCRIPTS = (
     "Ann Example",
@@ -37,7 +38,7 @@ SCRIPTS = (
 )
 
 
-def a_row(number: int = 1, **changes: object) -> SheetRow:
+def a_row(number: int = 1, **changes: Any) -> SheetRow:
     """A lead as most are."""
     values: dict[str, object] = {
         "lead_assignment_code": f"L251121A001-{number:04}",
@@ -64,14 +65,20 @@ def a_sheet(*rows: SheetRow, **changes: object) -> SheetFacts:
     return SheetFacts(**(values | changes))  # type: ignore[arg-type]
 
 
+def render(facts: SheetFacts) -> bytes:
+    """The sheet, signed with this installation's key."""
+    return pdf.render(facts, KEY)
+
+
 def read(content: bytes) -> PdfReader:
     """The sheet as another program reads it."""
     return PdfReader(io.BytesIO(content), strict=True)
 
 
 def widgets_of(page: PageObject) -> list[Any]:
-    """The page's form fields in order."""
-    return [widget.get_object() for widget in cast("ArrayObject", page["/Annots"])]
+    """The page's form fields in order, without the hidden one."""
+    widgets = [widget.get_object() for widget in cast("ArrayObject", page["/Annots"])]
+    return [widget for widget in widgets if widget.get("/T") != sheet.MANIFEST]
 
 
 def ink_of(line: Line) -> Box:
@@ -276,3 +283,65 @@ def test_a_syllable_is_never_cut() -> None:
     regular, text = face(sheet.COLUMNS[1].weight), "क्षत्रिय"
     cuts = {regular.fitting(text, room) for room in range(regular.width(text) + 1)}
     assert cuts == {0, 3, 7, 8}
+
+
+# The signed code.
+
+
+def test_a_sheet_carries_its_signed_manifest_twice() -> None:
+    """In a hidden read-only field and in the document's keywords; its short form is printed on each page."""
+    facts = a_sheet(*(a_row(number) for number in range(1, 10)))
+    reader = read(render(facts))
+    field = (reader.get_fields() or {})[sheet.MANIFEST]
+    assert reader.metadata is not None
+    assert field.value == reader.metadata["/Keywords"]
+    assert field["/Ff"] == 1
+    manifest = seals.manifest_of(facts, KEY)
+    assert seals.read_manifest(str(field.value), [b"a newer key", KEY]) == (manifest, KEY)
+    codes = [row.lead_assignment_code for row in facts.rows]
+    for page, on_it in zip(reader.pages, (codes[:7], codes[7:]), strict=True):
+        assert seals.page_code(manifest, on_it, KEY) in page.extract_text()
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        lambda text: text[:-1] + ("0" if text[-1] != "0" else "1"),
+        lambda text: text.replace(".", "..", 1),
+        lambda text: seals.write_manifest(seals.Manifest("lot-7-S1-0001", {"L1-0001": "0" * 24}), b"another key"),
+        lambda text: "",
+        lambda text: "LEADLINE1.%%%.\ud800",
+        lambda text: f"LEADLINE1.AAAA.{'0' * 64}",
+        lambda text: f"LEADLINE1.{text.split('.')[1][:-8]}.{text.split('.')[2]}",
+    ],
+)
+def test_a_manifest_that_is_not_ours_is_none(changed: Callable[[str], str]) -> None:
+    """Changed, forged, cut or of another installation."""
+    manifest = seals.manifest_of(a_sheet(a_row()), KEY)
+    assert seals.read_manifest(changed(seals.write_manifest(manifest, KEY)), [KEY]) is None
+
+
+@given(st.text(max_size=200))
+def test_any_text_can_be_asked_for_a_manifest(text: str) -> None:
+    """Never a crash."""
+    assert seals.read_manifest(text, [KEY]) is None
+    assert seals.read_manifest(f"LEADLINE1.{text}.{text}", [KEY]) is None
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"rowid": 2},
+        {"lead_date": None},
+        {"lead_type": "E"},
+        {"mobile_number": "+91 98765 43211"},
+        {"customer_name": "Ann Example"},
+        {"address": None},
+        {"customer_name": "Ann Example 112 Example Street", "address": ", Exampleville"},
+        {"lead_assignment_code": "L251121A001-0002"},
+    ],
+)
+def test_each_printed_fact_is_signed(changes: dict[str, Any]) -> None:
+    """Also where one fact ends and the next begins; and on another sheet the same row is another."""
+    assert seals.row_signature("S", a_row(**changes), KEY) != seals.row_signature("S", a_row(), KEY)
+    assert seals.row_signature("T", a_row(), KEY) != seals.row_signature("S", a_row(), KEY)

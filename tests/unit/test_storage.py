@@ -10,11 +10,13 @@ from hashlib import sha256
 from pathlib import Path, PurePosixPath
 
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from services.documents.filenames import lot_suffix, sheet_path, slug, stream_suffix
 from shared import sheetstore as storage
+from shared.outage import DependencyGoneError
 from shared.sheetstore import DamagedFileError, SheetStore
 
 DAY = date(2025, 11, 21)
@@ -87,6 +89,62 @@ def test_what_is_written_can_be_read(tmp_path: Path) -> None:
     assert stored == storage.StoredFile("a/b/sheet.pdf", sha256(b"content").hexdigest(), 7)
     assert store.read(stored.path, stored.sha256) == b"content"
     assert [path.name for path in (tmp_path / "new/a/b").iterdir()] == ["sheet.pdf"]
+
+
+class EndpointConnectionError(Exception):
+    """As botocore raises it."""
+
+
+@pytest.fixture(params=["folder", "file://", "memory://"])
+def anywhere(request: pytest.FixtureRequest, tmp_path: Path) -> SheetStore:
+    """A store in a folder, in a folder named by a URL, and behind fsspec."""
+    roots: dict[str, str | Path] = {"folder": tmp_path, "file://": f"file://{tmp_path}"}
+    return SheetStore(roots.get(request.param, f"memory://{tmp_path}"))
+
+
+def test_every_store_keeps_its_word(anywhere: SheetStore) -> None:
+    """What is written can be read, written anew, is told when it is damaged or missing, and nothing leads out."""
+    first = anywhere.write("returned/ab/sheet.pdf", b"content")
+    second = anywhere.write("returned/ab/sheet.pdf", b"changed")
+    anywhere.probe()
+    assert anywhere.read(second.path, second.sha256) == b"changed"
+    with pytest.raises(DamagedFileError, match=r"sheet\.pdf"):
+        anywhere.read(first.path, first.sha256)
+    with pytest.raises(FileNotFoundError):
+        anywhere.read("returned/ab/other.pdf", first.sha256)
+    for path in ("../sheet.pdf", "/tmp/sheet.pdf", "a/\x00", ""):
+        with pytest.raises(ValueError, match="no path inside the store"):
+            anywhere.write(path, b"content")
+
+
+@pytest.mark.parametrize(("root", "backend"), [("NAME", "fs"), ("file://NAME", "fs"), ("memory://NAME", "memory")])
+def test_a_store_says_what_it_is(tmp_path: Path, root: str, backend: str) -> None:
+    """As documents name it."""
+    assert SheetStore(root.replace("NAME", str(tmp_path))).backend == backend
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (ConnectionRefusedError("refused"), DependencyGoneError),
+        (EndpointConnectionError("an error that only the driver knows"), DependencyGoneError),
+        (PermissionError("forbidden"), PermissionError),
+    ],
+)
+def test_a_store_that_does_not_answer_is_an_outage(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, told: type[Exception]
+) -> None:
+    """What keeps all sheets out is waited for; what a person must allow is no outage."""
+    store = SheetStore("memory://nowhere")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise error
+
+    for call in ("pipe_file", "cat_file", "info"):
+        monkeypatch.setattr(MemoryFileSystem, call, refuse)
+    for act in (lambda: store.write("a.pdf", b""), lambda: store.read("a.pdf", ""), store.probe):
+        with pytest.raises(told):
+            act()
 
 
 def test_the_same_content_is_written_once(tmp_path: Path) -> None:

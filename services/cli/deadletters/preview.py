@@ -56,7 +56,7 @@ def trials(settings: Settings) -> dict[str, Trial]:
         "ingest": IngestTrial(ReferenceReader(settings.default_region, settings.tz)),
         "assigner": AssignerTrial(),
         "assigner.lots": LotTrial(),
-        "documents": DocumentsTrial(),
+        "documents": DocumentsTrial(settings.sheets_dir, settings.sheet_key),
         "notifier": NotifierTrial(settings.sheets_dir, settings.env),
     }
 

@@ -21,7 +21,9 @@ from services.assigner.facts import Status
 from services.assigner.queries.routes import read_routes
 from services.cli.deadletters.verdicts import Outcome, Verdict
 from services.documents import queries as documents
+from services.documents.keys import SheetKeys, read_keys
 from services.documents.pdf import render
+from services.documents.returning import TakeReturns
 from services.ingest.consumer import StoreLeads
 from services.ingest.reference import ReferenceReader
 from services.notifier import queries as notifier
@@ -34,6 +36,7 @@ from shared.events import (
     LeadDuplicate,
     LeadUnassigned,
     LotRequested,
+    SheetReturned,
 )
 from shared.messaging.envelope import Message
 from shared.messaging.processing import Busy, Deferred, Effect, Handler, Rejected
@@ -171,25 +174,46 @@ class LotTrial:
         return Verdict(Outcome.THROUGH, "the lot would be run")
 
 
+NOTHING_NEW = "the returned sheet has been read, or says nothing"
+
+
+@dataclass(frozen=True, slots=True)
 class DocumentsTrial:
-    """Asks which sheets would be made, and renders them without keeping them."""
+    """Asks which sheets would be made, and renders them without keeping them; reads those that came back."""
+
+    sheets_dir: Path | str
+    sheet_key: str
 
     async def __call__(self, database: Database, batch: Sequence[Message]) -> Verdicts:
         return {message.delivery.tag: await self._one(database, message) for message in batch}
 
     async def _one(self, database: Database, message: Message) -> Verdict:
         event = message.event
+        async with database.reading() as connection:
+            keys = await read_keys(connection, self.sheet_key)
+        if isinstance(event, SheetReturned):
+            return await self._returned(database, message, keys)
         if isinstance(event, LeadAssigned):
             async with database.reading() as connection:
                 sheets = await documents.sheets_to_make(connection, [event.sheet_key])
             for sheet in sheets:
-                await asyncio.to_thread(render, sheet.facts)
+                await asyncio.to_thread(render, sheet.facts, keys.signing)
             if sheets:
                 return Verdict(Outcome.THROUGH, "the sheet would be made")
         earlier = event.previous_sheet_key if isinstance(event, LeadAssigned | LeadUnassigned) else None
         if earlier and await self._is_superseded(database, earlier):
             return Verdict(Outcome.THROUGH, "the earlier sheet would be superseded")
         return Verdict(Outcome.DONE, "the sheet is made, or nobody is to get it any more")
+
+    async def _returned(self, database: Database, message: Message, keys: SheetKeys) -> Verdict:
+        """Read the file as it would be read, and roll back what it says."""
+        returns = TakeReturns(SheetStore(self.sheets_dir))
+        async with aclosing(returns.prepare([message], keys)) as pieces, rolled_back(database) as tx:
+            effects = [effect async for piece in pieces for effect in await returns.save(tx, piece)]
+        refused = next((effect.reason for effect in effects if isinstance(effect, Rejected)), None)
+        if refused is not None:
+            return Verdict(Outcome.FAILS, refused)
+        return Verdict(Outcome.THROUGH, "the sheet would be read") if effects else Verdict(Outcome.DONE, NOTHING_NEW)
 
     async def _is_superseded(self, database: Database, key: str) -> bool:
         async with rolled_back(database) as tx:
@@ -202,7 +226,7 @@ class DocumentsTrial:
 class NotifierTrial:
     """Asks which mails would be sent, and whether their sheet is on disk. Nothing is claimed."""
 
-    sheets_dir: Path
+    sheets_dir: Path | str
     env: str
 
     async def __call__(self, database: Database, batch: Sequence[Message]) -> Verdicts:
@@ -226,7 +250,7 @@ class NotifierTrial:
         return await asyncio.to_thread(self._on_disk, sheet)
 
     def _on_disk(self, sheet: notifier.Sheet) -> Verdict:
-        if not self.sheets_dir.is_dir():
+        if isinstance(self.sheets_dir, Path) and not self.sheets_dir.is_dir():
             return Verdict(Outcome.BUSY, f"the folder of sheets {self.sheets_dir} is not on this machine")
         try:
             SheetStore(self.sheets_dir).read(sheet.file_path, sheet.sha256)
