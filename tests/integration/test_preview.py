@@ -75,6 +75,16 @@ async def answers(database_url: str, settings: Settings) -> list[GroupPreview]:
     return list(found.groups)
 
 
+def is_there(folder: Path) -> bool:
+    return folder.exists()
+
+
+def damage(folder: Path) -> None:
+    """Leave no sheet as it was."""
+    for file in folder.rglob("*.pdf"):
+        file.write_bytes(b"damaged")
+
+
 async def outcomes(database_url: str, settings: Settings) -> dict[str, list[tuple[str, int]]]:
     """Reasons with their numbers, by outcome."""
     told: dict[str, list[tuple[str, int]]] = {}
@@ -198,7 +208,7 @@ async def test_documents_and_notifier_are_asked_and_write_nothing(
         DONE: [("the sheet is made, or nobody is to get it any more", 1)],
     }
     folder = Path(settings.sheets_dir)
-    assert not folder.exists()
+    assert not is_there(folder)
 
     (ready,) = of(await Driver(database, MakeSheets(SheetStore(settings.sheets_dir))).run(assigned), DocumentReady)
     await execute(database, "DELETE FROM dead_letters")
@@ -209,8 +219,7 @@ async def test_documents_and_notifier_are_asked_and_write_nothing(
         THROUGH: [("the mail would be sent", 1)],
         FAILS: [("the document does not exist", 1)],
     }
-    for file in folder.rglob("*.pdf"):
-        file.write_bytes(b"damaged")
+    damage(folder)
     told = await outcomes(database_url, settings)
     assert any(reason.startswith("the sheet cannot be read") for reason, _ in told[FAILS])
 
