@@ -77,6 +77,7 @@ class Stack:
             "LEADLINE_AMQP_URL": self.amqp_url,
             "LEADLINE_SMTP_PORT": str(self.smtp_port),
             "LEADLINE_SHEETS_DIR": str(self.sheets),
+            "LEADLINE_SHEET_WORKERS": "1",
             **self.extra,
         }
 

@@ -29,12 +29,12 @@ from services.notifier.message import (
 )
 from services.notifier.queries import Delivery, Sheet
 from shared.db.session import Database
-from shared.events import DocumentReady, NotificationSent
+from shared.events import DocumentReady, LotCompleted, NotificationSent
 from shared.messaging.envelope import Message
 from shared.messaging.processing import Busy, Deferred, Effect, Rejected, Subscription
 from shared.outage import DependencyGoneError
 
-SUBSCRIPTION = Subscription(queue="notifier", events=(DocumentReady,), batch_size=50)
+SUBSCRIPTION = Subscription(queue="notifier", events=(DocumentReady, LotCompleted), batch_size=50)
 SMTP = "smtp"
 
 
@@ -78,6 +78,8 @@ class MailSheets:
 
     async def prepare(self, database: Database, batch: Sequence[Message]) -> AsyncGenerator[Mailed | Busy, None]:
         for message in batch:
+            if isinstance(message.event, LotCompleted):
+                continue  # no profile mails the summary of a lot yet: whoever listens to the exchange has it
             assert isinstance(message.event, DocumentReady)
             document_id = message.event.document_id
             async with queries.claimed(database, document_id, idle_s=self._claim_idle_s) as connection:

@@ -93,13 +93,20 @@ class Mailbox:
 
     @contextmanager
     def _connected(self) -> Iterator[BaseMailBox]:
-        account = self._account
         try:
-            box = MailBox(account.host, account.port, timeout=TIMEOUT_S, ssl_context=self._context)
-            with box.login(account.username, account.password, initial_folder=account.folder) as entered:
-                yield entered
+            with self._entered() as box:
+                yield box
         except (OSError, imaplib.IMAP4.error, ImapToolsError) as error:
             raise DependencyGoneError("mailbox", str(error) or type(error).__name__) from error
+
+    def _entered(self) -> BaseMailBox:
+        account = self._account
+        box = MailBox(account.host, account.port, timeout=TIMEOUT_S, ssl_context=self._context)
+        try:
+            return box.login(account.username, account.password, initial_folder=account.folder)
+        except (OSError, imaplib.IMAP4.error, ImapToolsError):
+            box.client.shutdown()  # who is not let in has nothing to log out of
+            raise
 
 
 def _sheets(mail: MailMessage) -> Iterator[bytes]:

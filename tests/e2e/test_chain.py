@@ -80,7 +80,7 @@ BAD: dict[str, tuple[bytes, tuple[str, ...]]] = {
     ),
     "a business line": (
         json.dumps(a_lead("B6", business_line="Submarines")).encode(),
-        ("business_line: there is no business line 'Submarines'", "known are", "replay"),
+        ("business_line: there is no business line 'Submarines'", "none are configured yet", "replay"),
     ),
     "no date": (
         json.dumps(a_lead("B7", created_at="the day after")).encode(),
