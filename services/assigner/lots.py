@@ -70,8 +70,8 @@ class RunLots:
 async def _run(tx: AsyncConnection, route_id: int, request: LotRequested) -> Sequence[Event]:
     """Run the lot, unless it has been; one with nothing to assign ends quietly."""
     routes = await read_routes(tx)
-    if (route := routes.get(route_id)) is None:
-        return []  # switched off meanwhile
+    if (route := routes.get(route_id)) is None or route.mode != "lot":
+        return []  # switched off or changed while its lock was waited for
     day = request.as_of or today(route, request.occurred_at)
     if (lot_id := await add_lot(tx, route.id, request, day)) is None:
         log.info("lot.known", phase="lot", status="skipped", route=route.name, lot_key=request.lot_key)
