@@ -179,10 +179,8 @@ async def _record(
 
     Gives the revisions by lead: those of the latter, which come last.
     """
-    received = decided.received
-    loads = {
-        agent_id: now.open_load - received[agent_id] + taken.places[agent_id] for agent_id, now in counters.items()
-    }
+    received, places = decided.received, taken.places
+    loads = {agent_id: now.open_load - received[agent_id] + places[agent_id] for agent_id, now in counters.items()}
     method = _method(route, decided)
     records = [_moved(loads, -1, Record(lead, Status.PENDING, taken.method, lead.agent_id)) for lead in taken.were]
     records += [

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_json_schema
@@ -226,12 +226,16 @@ def _name(*parts: str) -> str:
     return "_".join(parts).replace(" ", "_").replace(".", "_").lower()
 
 
+#: The validator of a lead id, as the models name it.
+_LEAD_ID = get_args(LeadId)[1]
+
+
 class _WireSchema(GenerateJsonSchema):
     """Tells of a lead id what its validator takes, which pydantic cannot see."""
 
     def function_before_schema(self, schema: core_schema.BeforeValidatorFunctionSchema) -> JsonSchemaValue:
         plain = super().function_before_schema(schema)
-        if schema["function"]["function"] is not LeadId.__metadata__[0].func:  # type: ignore[attr-defined]
+        if schema["function"]["function"] is not _LEAD_ID.func:
             return plain
         return plain | {
             "type": ["string", "integer"],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from statistics import fmean, pvariance
 
 from services.assigner import policies
@@ -50,8 +50,8 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """A route's members, who is next first. The figures are of the counts of those who may get leads."""
+class Next:
+    """Who gets a route's next lead, and why; the figures are of the counts of those who may get leads."""
 
     route: str
     next: str | None
@@ -60,7 +60,18 @@ class Line:
     most: int | None
     average: float | None
     variance: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Line(Next):
+    """A route's members besides, who is next first."""
+
     members: Sequence[Standing]
+
+    @property
+    def head(self) -> Next:
+        """The same without the members."""
+        return Next(**{each.name: getattr(self, each.name) for each in fields(Next)})
 
 
 async def read_lines(database: Database) -> list[Line]:

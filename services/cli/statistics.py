@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
 
 from sqlalchemy import text
 
-from services.cli.standings import Line, read_lines
+from services.cli.standings import Next, read_lines
 from shared.db.session import Database
 
 COUNTS = text("""
@@ -62,23 +61,6 @@ class AgentStanding:
 
 
 @dataclass(frozen=True, slots=True)
-class Next:
-    """Who gets a route's next lead, and why; how far apart those who may get it stand."""
-
-    route: str
-    next: str | None
-    why: str
-    least: int | None
-    most: int | None
-    average: float | None
-    variance: float | None
-
-    @classmethod
-    def of(cls, line: Line) -> Self:
-        return cls(line.route, line.next, line.why, line.least, line.most, line.average, line.variance)
-
-
-@dataclass(frozen=True, slots=True)
 class Statistics:
     """Counts over all time, and who stands where. `spread`: most minus least assigned among the active of a route."""
 
@@ -105,7 +87,7 @@ async def read_statistics(database: Database) -> Statistics:
         agents = [AgentStanding(**row) for row in (await connection.execute(AGENTS)).mappings()]
         reasons = [dict(row) for row in (await connection.execute(REASONS)).mappings()]
         dead = [dict(row) for row in (await connection.execute(DEAD)).mappings()]
-    following = [Next.of(line) for line in await read_lines(database)]
+    following = [line.head for line in await read_lines(database)]
     whole = {name: int(count) for name, count in counts.items()}
     return Statistics(
         **whole, spread=spread(agents), next=following, agents=agents, unassigned=reasons, dead_letters=dead
