@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import text
@@ -35,14 +36,15 @@ async def lay_out(database: Database, *, agents: int = 3, routes: Sequence[str] 
 
 async def add_leads(database: Database, *names: str, source: int = 101, **columns: Any) -> list[LeadAccepted]:
     """Leads as ingest leaves them, and what it tells of them."""
+    columns = {"created_at": datetime.now(UTC)} | columns
     more = "".join(f", {column}" for column in columns)
     given = "".join(f", :{column}" for column in columns)
     await execute(
         database,
         f"""
         WITH new AS (
-            INSERT INTO leads (lead_id, source_id, created_at{more})
-            SELECT name, :source, now(){given} FROM unnest(CAST(:names AS text[])) WITH ORDINALITY AS t (name, n)
+            INSERT INTO leads (lead_id, source_id{more})
+            SELECT name, :source{given} FROM unnest(CAST(:names AS text[])) WITH ORDINALITY AS t (name, n)
             ORDER BY n
             RETURNING id
         )

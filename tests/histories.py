@@ -12,6 +12,7 @@ from services.assigner.consumer import AssignLeads
 from services.assigner.lots import RunLots
 from shared.db.session import Database
 from shared.events import AssignmentRequested, Event, LeadAccepted, LeadClosed, LotRequested
+from tests.assignments import add_leads
 from tests.driving import Driver, execute, rows
 
 _keys = itertools.count(1)
@@ -67,25 +68,7 @@ class History:
 
     async def add_leads(self, *names: str, source: int = 101, **columns: Any) -> Sequence[Event]:
         """Leads as ingest leaves them, and what it tells of them."""
-        more = "".join(f", {column}" for column in columns)
-        given = "".join(f", :{column}" for column in columns)
-        await execute(
-            self.database,
-            f"""
-            WITH new AS (
-                INSERT INTO leads (lead_id, source_id{more}{"" if "created_at" in columns else ", created_at"})
-                SELECT name, :source{given}{"" if "created_at" in columns else ", now()"}
-                FROM unnest(CAST(:names AS text[])) WITH ORDINALITY AS t (name, n)
-                ORDER BY n
-                RETURNING id
-            )
-            INSERT INTO assignments (lead_id) SELECT id FROM new ORDER BY id
-            """,
-            names=list(names),
-            source=source,
-            **columns,
-        )
-        return [LeadAccepted(lead_id=name, revision=1) for name in names]
+        return await add_leads(self.database, *names, source=source, **columns)
 
     async def close(self, *names: str) -> None:
         await self.assigner.run(*(LeadClosed(lead_id=name, reason="won") for name in names))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import csv
 import re
+from collections.abc import Awaitable
 from pathlib import Path
 
 import pytest
@@ -112,13 +113,13 @@ def problems(ran: Ran, words: str) -> list[str]:
     return [f"{problem}: {ran.errors.strip()[-300:]}" for problem in found]
 
 
-async def several(*runs: object) -> list[Ran]:
+async def several(*runs: Awaitable[Ran]) -> list[Ran]:
     """Two at a time: each is a process of a second and a half."""
     gate = asyncio.Semaphore(2)
 
-    async def one(run: object) -> Ran:
+    async def one(run: Awaitable[Ran]) -> Ran:
         async with gate:
-            return await run  # type: ignore[misc, no-any-return]
+            return await run
 
     return list(await asyncio.gather(*(one(run) for run in runs)))
 

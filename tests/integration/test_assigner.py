@@ -6,7 +6,7 @@ import asyncio
 import json
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import replace
 from datetime import UTC, date, datetime
@@ -20,7 +20,7 @@ from services.assigner.queries import counters
 from services.assigner.queries.assignments import begin_anew
 from services.assigner.queries.leads import lock_assignments
 from services.assigner.queries.routes import read_members
-from shared.db.session import Database, open_database
+from shared.db.session import Database
 from shared.events import (
     AssignmentRequested,
     Event,
@@ -37,12 +37,6 @@ from shared.messaging.processing import Deferred, Rejected
 from tests.assignments import AGENTS, add_leads, assert_exact, assignment, lay_out, settle
 from tests.driving import Driver, execute, message, of, rows, scalar
 from tests.waiting import eventually
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
-    async with open_database(database_url, pool_size=12) as database:
-        yield database
 
 
 @pytest.fixture
@@ -252,7 +246,8 @@ async def test_a_lead_whose_route_changes_while_the_batch_waits_goes_to_the_righ
         effects = await handler.save(tx, piece)
     await preparing.aclose()
     driver.told += of(effects, Event)
-    assert [(type(event), event.revision) for event in effects] == [(LeadAccepted, 1)]  # type: ignore[union-attr]
+    assert effects == of(effects, LeadAccepted)
+    assert [event.revision for event in of(effects, LeadAccepted)] == [1]
     await settle(driver)
 
     assert (await assignment(database, "A")).route_id == 2

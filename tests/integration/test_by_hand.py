@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +10,12 @@ import pytest
 
 from services.assigner.consumer import AssignLeads
 from services.documents.consumer import MakeSheets
-from shared.db.session import Database, open_database
+from shared.db.session import Database
 from shared.events import AssignmentRequested, LeadAccepted, LeadAssigned, LeadClosed, LeadTaken, LeadUnassigned
 from shared.messaging.processing import Rejected
 from shared.sheetstore import SheetStore
 from tests.assignments import add_leads, assert_exact, assignment, lay_out, settle
 from tests.driving import Driver, execute, of, rows, scalar
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
-    async with open_database(database_url, pool_size=8) as database:
-        yield database
 
 
 @pytest.fixture

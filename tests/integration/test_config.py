@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -44,12 +43,6 @@ recipients:
 document_types: [Seafarer's Book]
 countries: [{code: XK, name: Kosovo}]
 """
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
-    async with open_database(database_url) as database:
-        yield database
 
 
 async def apply(database: Database, content: str, *, prune: bool = False) -> ConfigChange:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ from services.cli.config import apply_config
 from services.cli.configfile import read
 from services.cli.lint import LintReport, lint_config
 from services.cli.main import app
-from shared.db.session import Database, open_database
+from shared.db.session import Database
 
 FUNNEL = """
 sources: [META, WA-FUNNEL]
@@ -23,12 +22,6 @@ routes:
   - {name: funnel, source: WA-FUNNEL, policy: even_split, schedule: "20:40", members: ["0001"]}
   - {name: rest, members: ["0001"]}
 """
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
-    async with open_database(database_url) as database:
-        yield database
 
 
 async def apply(database: Database, content: str) -> None:

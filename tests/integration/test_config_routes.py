@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -23,12 +22,6 @@ routes:
   - {name: often, priority: 1, policy: capped_lot, schedule: [every 30 minutes, "07:05"], members: ["0001"]}
   - {name: arrival, priority: 2, policy: weighted_random, retry_pending: false, members: [{agent: "0002", weight: 3}]}
 """
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
-    async with open_database(database_url) as database:
-        yield database
 
 
 async def apply(database: Database, content: str) -> ConfigChange:

@@ -19,6 +19,7 @@ import psutil
 import pytest
 import structlog
 from sqlalchemy import text
+from sqlalchemy.pool import QueuePool
 from structlog.contextvars import bound_contextvars, merge_contextvars
 
 from shared.db.session import Database, open_database
@@ -147,13 +148,14 @@ async def survive_all(cases: Mapping[str, Case], ground: Ground, watch: Watch) -
 
 async def nothing_leaks(database: Database, database_url: str) -> None:
     pool = database._engine.pool
-    assert pool.checkedout() == 0, pool.status()  # type: ignore[attr-defined]
+    assert isinstance(pool, QueuePool)
+    assert pool.checkedout() == 0, pool.status()
     left = await asyncio.to_thread(
         sql,
         database_url,
         "SELECT state FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'leadline'",
     )
-    assert len(left) <= pool.size() + 1, left  # type: ignore[attr-defined]
+    assert len(left) <= pool.size() + 1, left
     assert not [row for row in left if row["state"] != "idle"]
 
 

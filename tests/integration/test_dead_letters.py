@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import pytest
-
 from services.deadletters import consumer as deadletters
 from services.scheduler.purge import Retention, purge_dead_letters
-from shared.db.session import Database, open_database
+from shared.db.session import Database
 from shared.messaging.envelope import Delivery
 from shared.messaging.replays import resolve
 from tests.driving import execute, rows, scalar
@@ -18,12 +15,6 @@ from tests.driving import execute, rows, scalar
 DAY = timedelta(days=1)
 LATE = datetime(2030, 1, 1, tzinfo=UTC)
 STATE = "SELECT status, reason, attempts, body FROM dead_letters ORDER BY id"
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
-    async with open_database(database_url) as database:
-        yield database
 
 
 def dead(body: bytes = b"{}", queue: str = "ingest", **headers: Any) -> Delivery:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
 from dataclasses import asdict
 from datetime import date
 
@@ -11,20 +10,9 @@ import pytest
 
 from services.cli.decisions.explaining import explain
 from services.cli.failures import CommandError
-from shared.db.session import Database, open_database
+from shared.db.session import Database
 from tests.driving import rows, scalar
 from tests.histories import History
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
-    async with open_database(database_url, pool_size=12) as database:
-        yield database
-
-
-@pytest.fixture
-def history(database: Database) -> History:
-    return History(database)
 
 
 async def test_who_got_it_and_what_would_have_made_each_other_win(history: History, database: Database) -> None:

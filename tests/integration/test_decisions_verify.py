@@ -3,27 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 
 from services.cli.decisions.verifying import Verified, verify
 from services.cli.failures import CommandError
-from shared.db.session import Database, open_database
+from shared.db.session import Database
 from tests.driving import execute, scalar
 from tests.histories import History
 from tests.pasts import DAY, PASTS, Past, names
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
-    async with open_database(database_url, pool_size=12) as database:
-        yield database
-
-
-@pytest.fixture
-def history(database: Database) -> History:
-    return History(database)
 
 
 def in_words(verified: Verified) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from datetime import date
 from pathlib import Path
 
@@ -12,21 +11,10 @@ from PIL import Image
 from services.cli.decisions.comparing import Compared, WhatIfAsked, param, what_if
 from services.cli.decisions.plots import draw
 from services.cli.failures import CommandError
-from shared.db.session import Database, open_database
+from shared.db.session import Database
 from tests.driving import rows
 from tests.histories import History
 from tests.pasts import PASTS, Past, names
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
-    async with open_database(database_url, pool_size=12) as database:
-        yield database
-
-
-@pytest.fixture
-def history(database: Database) -> History:
-    return History(database)
 
 
 def measures(compared: Compared) -> dict[str, tuple[float, float]]:

@@ -18,7 +18,7 @@ from services.documents.filenames import sheet_path
 from services.notifier.consumer import MailSheets
 from services.notifier.mailer import Mailer, MailServer
 from services.scheduler.sweep import sweep
-from shared.db.session import Database, open_database
+from shared.db.session import Database
 from shared.events import DocumentReady, LeadUnassigned, NotificationSent
 from shared.messaging import envelope
 from shared.messaging.envelope import Delivery, Outgoing
@@ -28,22 +28,6 @@ from shared.sheetstore import SheetStore
 from tests.driving import Driver, execute, message, of, rows, scalar
 from tests.mailserver import Server, running
 from tests.sheets import KEY, another_lead, give_away, lay_out
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
-    async with open_database(database_url, pool_size=8) as database:
-        yield database
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> SheetStore:
-    return SheetStore(tmp_path / "sheets")
-
-
-@pytest.fixture
-def documents(database: Database, store: SheetStore) -> Driver:
-    return Driver(database, MakeSheets(store))
 
 
 @pytest.fixture

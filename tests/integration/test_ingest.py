@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -13,18 +12,12 @@ import pytest
 
 from services.ingest.consumer import StoreLeads
 from services.ingest.reference import ReferenceReader
-from shared.db.session import Database, open_database
+from shared.db.session import Database
 from shared.events import LeadAccepted, LeadCreated, LeadDuplicate, LeadRejected, LeadUpdated
 from shared.messaging.processing import Deferred, Rejected
 from tests.driving import Driver, execute, of, rows, scalar
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
-    async with open_database(database_url, pool_size=12) as database:
-        yield database
 
 
 def replica(database: Database) -> Driver:

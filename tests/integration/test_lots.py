@@ -18,7 +18,7 @@ from services.assigner.lots import SUBSCRIPTION, RunLots
 from services.assigner.queries import records
 from services.assigner.queries.lots import BY_HAND
 from services.documents.consumer import MakeSheets
-from shared.db.session import Database, open_database
+from shared.db.session import Database
 from shared.events import (
     AssignmentRequested,
     DocumentReady,
@@ -41,12 +41,6 @@ from tests.waiting import eventually
 
 MORNING = datetime(2026, 3, 5, 4, tzinfo=UTC)  # 09:30 in Kolkata
 DAY = timedelta(days=1)
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
-    async with open_database(database_url, pool_size=8) as database:
-        yield database
 
 
 @pytest.fixture

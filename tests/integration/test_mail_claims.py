@@ -39,23 +39,12 @@ QUEUES = ("notifier", "dead", *(f"retry.{rung}" for rung in topology.LADDER))
 
 
 @pytest.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
-    async with open_database(database_url, pool_size=8) as database:
-        yield database
-
-
-@pytest.fixture
 async def amqp(amqp_url: str) -> str:
     """A virtual host with our queues."""
     connection = await aio_pika.connect(amqp_url)
     async with connection, connection.channel() as channel:
         await topology.declare(channel)
     return amqp_url
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> SheetStore:
-    return SheetStore(tmp_path / "sheets")
 
 
 @pytest.fixture

@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import pytest
 
 from services.assigner.consumer import AssignLeads
-from shared.db.session import Database, open_database
+from shared.db.session import Database
 from tests.assignments import AGENTS, add_leads, assert_exact, lay_out
 from tests.driving import Driver, execute, rows, scalar
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
-    async with open_database(database_url) as database:
-        yield database
 
 
 @pytest.fixture

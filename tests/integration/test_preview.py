@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -38,12 +37,6 @@ from tests.driving import Driver, execute, of, rows, scalar
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 LEFT = ("leads", "assignments", "assignment_records", "documents", "notifications", "outbox", "audit_logs", "sources")
 THROUGH, FAILS, DONE, BUSY = "would go through", "would fail again", "has no effect any more", "could not be told"
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
-    async with open_database(database_url) as database:
-        yield database
 
 
 @pytest.fixture

@@ -38,11 +38,6 @@ async def channel(amqp_url: str) -> AsyncIterator[aio_pika.abc.AbstractChannel]:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> SheetStore:
-    return SheetStore(tmp_path / "sheets")
-
-
-@pytest.fixture
 async def receiver(amqp_url: str, channel: aio_pika.abc.AbstractChannel, store: SheetStore) -> AsyncIterator[Receiver]:
     async with open_publisher(amqp_url, "receiver") as publisher:
         yield Receiver(store, publisher)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from hashlib import sha256
@@ -18,7 +18,7 @@ from services.documents.keys import read_keys
 from services.documents.pdf import render
 from services.documents.returning import NOT_OURS
 from services.documents.sheet import field_name
-from shared.db.session import Database, open_database
+from shared.db.session import Database
 from shared.events import LeadClosed, LeadTaken, OutcomeRecorded, SheetReturned
 from shared.messaging.processing import Effect, Rejected
 from shared.sheetstore import SheetStore
@@ -34,22 +34,6 @@ OUTCOMES = """
 """
 REVIEWS = "SELECT lead_assignment_code, status, reason FROM sheet_reviews ORDER BY id"
 BACK = datetime(2026, 1, 2, 12, tzinfo=UTC)
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
-    async with open_database(database_url, pool_size=8) as database:
-        yield database
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> SheetStore:
-    return SheetStore(tmp_path / "sheets")
-
-
-@pytest.fixture
-def documents(database: Database, store: SheetStore) -> Driver:
-    return Driver(database, MakeSheets(store))
 
 
 @pytest.fixture
