@@ -16,6 +16,9 @@ import pytest
 
 from services.assigner.consumer import AssignLeads
 from services.assigner.queries import SERVER_SETTINGS
+from services.cli.config import apply_config
+from services.cli.configfile import read
+from services.cli.decisions.verifying import verify
 from shared.db.session import Database, open_database
 from shared.events import AssignmentRequested, LeadAccepted, LeadAssigned, LeadClosed
 from tests.assignments import add_leads, assert_exact, lay_out
@@ -26,6 +29,13 @@ REPLICAS = 8
 AGENTS = 30
 LEADS = int(os.environ.get("LEADLINE_E2E_LEADS", "2000"))
 BATCH = 25
+WEIGHT = """
+routes:
+  - name: meta
+    source: META
+    policy: fair
+    members: [{agent: "0008", weight: 2}]
+"""
 
 
 @pytest.fixture
@@ -79,6 +89,8 @@ async def test_eight_replicas_on_two_routes_that_share_agents_are_exact(replicas
     )
     assert len(set(sequences)) == len(sequences)
     await assert_exact(database)
+    verified = await verify(database, None)
+    assert (verified.assigned, verified.differences) == (LEADS, 0), verified.found
 
 
 async def _work(replica: Driver, arriving: list[list[LeadAccepted]]) -> None:
@@ -104,15 +116,15 @@ async def _close(replica: Driver, lead_ids: Sequence[str]) -> None:
 
 
 async def _change_things(database: Database, until: asyncio.Future[list[None]]) -> None:
-    """What people do meanwhile: an agent goes and comes back, another's weight changes, a third's name."""
-    for statement in (
-        "UPDATE agents SET is_active = false WHERE id = 7",
-        "UPDATE route_members SET priority = priority + 1 WHERE agent_id = 8",
-        "UPDATE agents SET is_active = true WHERE id = 7",
-        "UPDATE agents SET agent_name = agent_name || '!' WHERE id = 9",
+    """What people do meanwhile: an agent goes and comes back, a member's weight changes, a name."""
+    for change in (
+        partial(execute, database, "UPDATE agents SET is_active = false WHERE id = 7"),
+        partial(apply_config, database, read(WEIGHT, file="weight.yaml"), actor="test", file="weight.yaml"),
+        partial(execute, database, "UPDATE agents SET is_active = true WHERE id = 7"),
+        partial(execute, database, "UPDATE agents SET agent_name = agent_name || '!' WHERE id = 9"),
     ):
         before = await scalar(database, "SELECT max(id) FROM decisions")
-        await execute(database, statement)
+        await change()
         await eventually(partial(_is_going_on, database, before, until), within=60)
 
 
