@@ -24,13 +24,21 @@ class Change:
     """The smallest change that would have made a member win a lead, all that was decided before it being as it was.
 
     `facts`: fields of the member as they would have had to be. `place`: where in the lot's order the lead would have
-    had to stand, from 1, among the leads of its kind.
+    had to stand, from 1, among the leads of its kind. `was`: these fields as they are.
     """
 
     agent_id: int
     facts: Mapping[str, Any]
     place: int | None
-    words: str
+    was: Mapping[str, Any]
+
+    def in_words(self, business_lines: Mapping[int, str] | None = None) -> str:
+        """Say it for people, business lines by their names where these are given."""
+        lines = {"business_line_id": business_lines} if business_lines else {}
+        words = [_in_words(name, value, self.was[name], lines.get(name)) for name, value in self.facts.items()]
+        if self.place is not None:
+            words.append(f"the lead at place {self.place} in the order")
+        return ", ".join(words)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +160,7 @@ def _change(policy: Policy, scene: Scene, member: Member) -> Change | str:
     win = policy.account.to_win(scene, replace(member, **facts))
     if isinstance(win, str):
         return win
-    change = _with_words(Change(member.agent_id, {**facts, **win.facts}, win.place, ""), member)
+    change = _changed(member, {**facts, **win.facts}, win.place)
     if again(policy, scene, change) != member.agent_id:
         return "no change of this member alone"
     while (smaller := _smaller_win(policy, scene, change, member)) is not None:
@@ -174,11 +182,14 @@ def _smaller(change: Change, member: Member) -> Iterator[Change]:
         nearer = value - 1 if value > getattr(member, name) else value + 1
         facts = {**change.facts, name: nearer}
         kept = {name: value for name, value in facts.items() if value != getattr(member, name)}
-        yield _with_words(replace(change, facts=kept), member)
+        yield _changed(member, kept, change.place)
 
 
-def _with_words(change: Change, member: Member) -> Change:
-    words = [f"{name} {value} instead of {getattr(member, name)}" for name, value in change.facts.items()]
-    if change.place is not None:
-        words.append(f"the lead at place {change.place} in the order")
-    return replace(change, words=", ".join(words))
+def _changed(member: Member, facts: Mapping[str, Any], place: int | None) -> Change:
+    return Change(member.agent_id, facts, place, {name: getattr(member, name) for name in facts})
+
+
+def _in_words(name: str, value: object, was: object, names: Mapping[Any, str] | None) -> str:
+    if names is None:
+        return f"{name} {value} instead of {was}"
+    return f"{name.removesuffix('_id').replace('_', ' ')} {names.get(value, value)} instead of {names.get(was, was)}"

@@ -157,7 +157,7 @@ def test_fair() -> None:
     }
     assert candidates[1].words == "count 14 against 12"
     assert candidates[1].change is not None
-    assert candidates[1].change.words == "assigned_count 12 instead of 14"
+    assert candidates[1].change.in_words() == "assigned_count 12 instead of 14"
 
 
 def test_what_came_before_it_in_the_batch_is_as_it_was() -> None:
@@ -241,4 +241,10 @@ def test_only_those_asked_for_are_explained() -> None:
 
 def test_apply_changes_one_member_and_leaves_the_rest() -> None:
     members = [a_member(1), a_member(2, assigned_count=4)]
-    assert apply(Change(2, {"assigned_count": 1}, None, ""), members) == [a_member(1), a_member(2, assigned_count=1)]
+    assert apply(Change(2, {"assigned_count": 1}, None, {}), members) == [a_member(1), a_member(2, assigned_count=1)]
+
+
+def test_business_lines_are_told_by_their_names_where_these_are_known() -> None:
+    change = Change(2, {"business_line_id": 4, "max_load": 3}, None, {"business_line_id": 2, "max_load": 2})
+    assert change.in_words() == "business_line_id 4 instead of 2, max_load 3 instead of 2"
+    assert change.in_words({2: "Cars"}) == "business line 4 instead of Cars, max_load 3 instead of 2"

@@ -16,7 +16,15 @@ from services.assigner.policies import PolicyError
 from services.cli.decisions.checking import BARRIERS
 from services.cli.decisions.history import Decision, Version
 from services.cli.decisions.replay import ReplayError, rule
-from services.cli.decisions.tracing import Standing, as_it_is, as_met, find_decision, find_lead, who_gave
+from services.cli.decisions.tracing import (
+    Standing,
+    as_it_is,
+    as_met,
+    business_lines,
+    find_decision,
+    find_lead,
+    who_gave,
+)
 from shared.db.session import Database
 
 #: Why not, and what would have won, costs the square of the members.
@@ -85,7 +93,7 @@ async def explain(database: Database, lead_id: str) -> Explained:
         by = await who_gave(database, lead.id) or "a person"
         return replace(told, why=f"{by} gave it to this agent by hand, whatever others had received")
     version, members, texts = await as_met(database, standing.route_id, decision)
-    return _given(told, lead, version, decision, members, texts)
+    return _given(told, lead, version, decision, members, texts, await business_lines(database))
 
 
 def _given(
@@ -95,6 +103,7 @@ def _given(
     decision: Decision,
     members: Sequence[Member],
     texts: Mapping[int, str],
+    lines: Mapping[int, str],
 ) -> Explained:
     """Tell of a lead that its policy gave: the question it was part of is put again."""
     try:
@@ -109,7 +118,7 @@ def _given(
             return replace(
                 told,
                 why=said.why,
-                candidates=[_loser(each) for each in said.candidates],
+                candidates=[_loser(each, lines) for each in said.candidates],
                 left_out=len(group.members) - len(asked) or None,
             )
     return replace(told, why="cannot be told: its decision no longer names it; see `leadline decisions verify`")
@@ -140,6 +149,7 @@ async def _waiting(database: Database, lead: Lead, standing: Standing, told: Exp
         return replace(told, must_change=REMEDIES[Unassigned.NO_MEMBERS])
     asked = _asked(rows)
     said = explaining.explain(policy.algorithm, params, [lead], rows, lead.id, agent_ids=asked)
+    lines = await business_lines(database)
     must_change = told.must_change or "anything that a candidate would win with"
     if said.agent_code is not None:
         must_change = f"nothing: agent {said.agent_code} may get it now; whoever looks again gives it"
@@ -149,7 +159,7 @@ async def _waiting(database: Database, lead: Lead, standing: Standing, told: Exp
         told,
         algorithm=policy.algorithm,
         must_change=must_change,
-        candidates=[_loser(each) for each in said.candidates],
+        candidates=[_loser(each, lines) for each in said.candidates],
         left_out=len(rows) - len(asked) or None,
     )
 
@@ -171,12 +181,12 @@ def _asked(members: Sequence[Member]) -> list[int]:
     return sorted(member.agent_id for member in members)[:MOST]
 
 
-def _loser(candidate: Candidate) -> Loser:
+def _loser(candidate: Candidate, lines: Mapping[int, str]) -> Loser:
     change = candidate.change
     return Loser(
         agent=candidate.agent_code,
         why_not=candidate.words,
-        would_win_with=change.words if change else candidate.no_change or "",
+        would_win_with=change.in_words(lines) if change else candidate.no_change or "",
         code=candidate.code,
         change=dict(change.facts) if change else None,
         place=change.place if change else None,

@@ -56,6 +56,7 @@ RECEIVED = text("""
     GROUP BY 1
 """)
 ON_DAY = text(f"{DECISION} WHERE route_id = :route_id AND sequence < :sequence AND day = :day ORDER BY sequence")
+BUSINESS_LINES = text("SELECT id, name FROM business_lines")
 #: What agents had received over all routes by then.
 OVER_ALL = text("""
     SELECT agent_id, count(*) AS leads FROM assignments
@@ -108,6 +109,12 @@ async def who_gave(database: Database, lead_id: int) -> str | None:
     async with database.reading() as connection:
         name: str | None = (await connection.execute(GIVEN_BY, {"id": lead_id})).scalar_one_or_none()
     return name
+
+
+async def business_lines(database: Database) -> dict[int, str]:
+    """Give the names of all business lines."""
+    async with database.reading() as connection:
+        return {row.id: row.name for row in await connection.execute(BUSINESS_LINES)}
 
 
 async def as_met(
