@@ -66,10 +66,19 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command()
-def setup(as_json: AsJson = False) -> None:
+def setup(
+    migrate_queues: Annotated[
+        bool, typer.Option("--migrate-queues", help="Move queues that exist with other arguments; loses no message.")
+    ] = False,
+    wait: Annotated[
+        float, typer.Option(min=0, help="With --migrate-queues: seconds to wait for consumers to stop.")
+    ] = 0,
+    as_json: AsJson = False,
+) -> None:
     """Migrate the database and declare the queues; again is no harm."""
     settings = load_settings()
-    installation.set_up(settings)
+    for moved in installation.set_up(settings, migrates_queues=migrate_queues, wait_s=wait):
+        typer.echo(f"moved {moved.queue}: {moved.aside} messages aside, {moved.back} back", err=True)
     show(asyncio.run(installation.verify(settings)), as_json=as_json)
 
 

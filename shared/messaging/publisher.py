@@ -10,6 +10,7 @@ import structlog
 
 from shared.messaging import broker
 from shared.messaging.envelope import Outgoing
+from shared.messaging.facts import UNOBSERVED, Observer, PublishingFails
 from shared.messaging.outbox import OutboxRow
 from shared.messaging.topology import EVENTS_EXCHANGE, REQUEUE_EXCHANGE, queues_for
 
@@ -28,9 +29,11 @@ class PublishError(ConnectionError):
 class Publisher:
     """One connection to publish on, opened when first needed and again whenever it is lost."""
 
-    def __init__(self, url: str, app_id: str) -> None:
+    def __init__(self, url: str, app_id: str, observer: Observer = UNOBSERVED) -> None:
         self._url = url
         self._app_id = app_id
+        self._observer = observer
+        self._problem: str | None = None
         self._opening = asyncio.Lock()
         self._resources = AsyncExitStack()
         self._channel: broker.UnderlayChannel | None = None
@@ -41,19 +44,39 @@ class Publisher:
         Raises:
             PublishError: some are not confirmed: the broker is away, or no queue takes one.
         """
-        for start in range(0, len(messages), CHUNK):
-            await self._publish(messages[start : start + CHUNK])
+        try:
+            for start in range(0, len(messages), CHUNK):
+                await self._publish(messages[start : start + CHUNK])
+        except PublishError as error:
+            self._note(str(error))
+            raise
+        self._note(None)
 
     async def ready(self) -> broker.UnderlayChannel:
-        """Return once connected.
+        """Return once connected to a broker that takes in what is published.
 
         Raises:
-            PublishError: the broker does not answer.
+            PublishError: the broker does not answer, or it is short of disk or memory.
         """
         try:
-            return await self._open_channel()
+            channel = await self._open_channel()
         except broker.BROKER_ERRORS as error:
             raise PublishError(f"the broker does not answer: {error}") from error
+        try:
+            await broker.takes_in(channel)
+        except TimeoutError as error:
+            raise PublishError("the broker takes nothing in: it is short of disk or memory") from error
+        return channel
+
+    def _note(self, problem: str | None) -> None:
+        """Tell once when publishing begins to fail, and once when it works again."""
+        if (problem is None) != (self._problem is None):
+            if problem is None:
+                log.info("publishing.works_again", publisher=self._app_id)
+            else:
+                log.warning("publishing.fails", publisher=self._app_id, error=problem)
+            self._observer.observe(PublishingFails(self._app_id, problem))
+        self._problem = problem
 
     async def _publish(self, messages: Sequence[Outgoing]) -> None:
         channel = await self.ready()
@@ -104,9 +127,9 @@ class Publisher:
 
 
 @asynccontextmanager
-async def open_publisher(amqp_url: str, app_id: str) -> AsyncIterator[Publisher]:
+async def open_publisher(amqp_url: str, app_id: str, observer: Observer = UNOBSERVED) -> AsyncIterator[Publisher]:
     """Give a publisher; the broker need not be there yet."""
-    publisher = Publisher(amqp_url, app_id)
+    publisher = Publisher(amqp_url, app_id, observer)
     try:
         yield publisher
     finally:
@@ -150,7 +173,7 @@ class Dispatch:
         try:
             await self._publisher.publish(row.messages)
         except PublishError as error:
-            log.warning("outbox.unconfirmed", row=row.id, events=len(row.messages), error=str(error))
+            log.debug("outbox.unconfirmed", row=row.id, events=len(row.messages), error=str(error))
         else:
             self._confirmed.add(row.id)
 

@@ -11,6 +11,7 @@ import structlog
 from shared.db.session import Database
 from shared.errors import in_short
 from shared.messaging import outbox
+from shared.messaging.facts import UNOBSERVED, Observer, OutboxSeen
 from shared.messaging.failures import Other, classify
 from shared.messaging.publisher import Dispatch
 
@@ -20,14 +21,15 @@ log = structlog.get_logger(__name__)
 TIDY_S = 1.0
 SWEEP_EVERY_TICKS = 5
 SWEEP_LIMIT = 20
+COUNT_EVERY_TICKS = 15
 CONFIRMS_AT_STOP_S = 5
 
 
 @asynccontextmanager
-async def relaying(database: Database, dispatch: Dispatch) -> AsyncIterator[None]:
+async def relaying(database: Database, dispatch: Dispatch, observer: Observer = UNOBSERVED) -> AsyncIterator[None]:
     """Relay while the block runs; after it wait for the confirms that still come, and tidy up."""
     is_done = asyncio.Event()
-    task = asyncio.create_task(relay(database, dispatch, is_done))
+    task = asyncio.create_task(relay(database, dispatch, is_done, observer))
     try:
         yield
         await dispatch.settled(CONFIRMS_AT_STOP_S)
@@ -36,7 +38,7 @@ async def relaying(database: Database, dispatch: Dispatch) -> AsyncIterator[None
         await task
 
 
-async def relay(database: Database, dispatch: Dispatch, stop: asyncio.Event) -> None:
+async def relay(database: Database, dispatch: Dispatch, stop: asyncio.Event, observer: Observer = UNOBSERVED) -> None:
     """Tidy every second and sweep every five, until `stop`; then tidy once more. What fails is tried again."""
     ticks = 0
     while not stop.is_set():
@@ -46,6 +48,8 @@ async def relay(database: Database, dispatch: Dispatch, stop: asyncio.Event) -> 
         ticks += 1
         if ticks % SWEEP_EVERY_TICKS == 0 and not stop.is_set():
             await _try(sweep(database, dispatch))
+        if ticks % COUNT_EVERY_TICKS == 1 and not stop.is_set():
+            await _try(count(database, observer))
 
 
 async def _try(work: Awaitable[None]) -> None:
@@ -68,9 +72,21 @@ async def tidy(database: Database, dispatch: Dispatch) -> None:
 
 
 async def sweep(database: Database, dispatch: Dispatch) -> None:
-    """Send rows that are due; without a broker none is claimed, so that an outage makes no row wait longer."""
-    await dispatch.ready()
-    async with database.begin() as tx:
-        rows = await outbox.claim(tx, limit=SWEEP_LIMIT, held=dispatch.held)
-    for row in rows:
-        await dispatch.send(row)
+    """Send all rows that are due; without a broker that takes them none is claimed: no outage makes a row wait longer.
+
+    An outage may have left many: as long as there are more, one claim follows the other.
+    """
+    claimed = SWEEP_LIMIT
+    while claimed == SWEEP_LIMIT:
+        await dispatch.ready()
+        async with database.begin() as tx:
+            rows = await outbox.claim(tx, limit=SWEEP_LIMIT, held=dispatch.held)
+        claimed = len(rows)
+        for row in rows:
+            await dispatch.send(row)
+
+
+async def count(database: Database, observer: Observer) -> None:
+    """Tell how much is left to send."""
+    async with database.reading() as connection:
+        observer.observe(OutboxSeen(*await outbox.left(connection)))
