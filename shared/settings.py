@@ -29,6 +29,8 @@ class Settings(BaseSettings):
 
     database_url: str = ""
     amqp_url: str = "amqp://guest:guest@127.0.0.1:5672/"
+    #: RabbitMQ's management API, where it is not on the broker's host at 15672; `leadline doctor` asks it.
+    rabbitmq_api_url: str = ""
     env: str = "prod"
 
     smtp_host: str = "127.0.0.1"
@@ -101,6 +103,13 @@ class Settings(BaseSettings):
     def _is_amqp(cls, url: str) -> str:
         if not url.startswith(("amqp://", "amqps://")):
             raise ValueError("must begin with amqp:// or amqps://")
+        return url
+
+    @field_validator("rabbitmq_api_url")
+    @classmethod
+    def _is_http(cls, url: str) -> str:
+        if url and not url.startswith(("http://", "https://")):
+            raise ValueError("must begin with http:// or https://")
         return url
 
     @field_validator("sheet_key")

@@ -18,6 +18,7 @@ from services.cli.assigning import assign_command
 from services.cli.configfile import ConfigError
 from services.cli.deadletters.commands import app as deadletters_app
 from services.cli.decisions.commands import decisions_app, explain_command, fairness_command, whatif_command
+from services.cli.doctor.command import doctor_command
 from services.cli.failures import CommandError
 from services.cli.importing import import_command
 from services.cli.leads import Story, read_story
@@ -58,6 +59,7 @@ app.command("import")(import_command)
 app.command("simulate")(simulate_command)
 app.command("schema")(schema_command)
 config_app.command("lint")(lint_command)
+app.command("doctor")(doctor_command)
 app.command("explain")(explain_command)
 app.command("fairness")(fairness_command)
 app.command("whatif")(whatif_command)

@@ -83,7 +83,7 @@ async def _again_and_again(
     """Live one channel's life after the other until `stop`, with a pause that grows while none comes about."""
     pause, is_told = 0.0, False
     while not stop.is_set():
-        why = "the channel to the broker was lost"
+        why = "its channel to the broker has ended, the next is opened"
         try:
             await one_channel()
             pause, is_told = 0.0, False

@@ -52,14 +52,24 @@ class GiveUp:
     why: str
 
 
-Verdict = Leave | Rebuild | GiveUp
+@dataclass(frozen=True, slots=True)
+class Renew:
+    """Nothing is wrong that could be seen; consume on a new channel all the same, while there is nothing to do."""
 
 
-def step(suspicion: Suspicion, look: Look, *, quiet_limit_s: float) -> tuple[Suspicion, Verdict]:
-    """Say what to do after a look, and what to remember."""
+Verdict = Leave | Rebuild | Renew | GiveUp
+
+
+def step(suspicion: Suspicion, look: Look, *, quiet_limit_s: float, renew_after_s: float) -> tuple[Suspicion, Verdict]:
+    """Say what to do after a look, and what to remember.
+
+    A quorum queue of 3.10 that is deleted and at once declared anew goes on to name its old consumer, who gets no
+    message and no cancel: it looks like one that is idle. So whoever is idle for long is registered anew.
+    """
     why = _why_deaf(look, quiet_limit_s)
     if why is None:
-        return Suspicion(), Leave()
+        is_idle = look.held == 0 and look.quiet_s >= renew_after_s
+        return Suspicion(), Renew() if is_idle else Leave()
     if suspicion.rounds + 1 < ROUNDS:
         return Suspicion(suspicion.rounds + 1, suspicion.rebuilds), Leave()
     if suspicion.rebuilds >= REBUILDS:

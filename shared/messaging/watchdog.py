@@ -16,7 +16,7 @@ from shared.messaging import broker
 from shared.messaging.broker import ConsumerChannel, QueueState
 from shared.messaging.facts import NotConsuming, Observer, QueueSeen
 from shared.messaging.settling import Settlement
-from shared.messaging.suspicion import GiveUp, Leave, Look, Rebuild, Suspicion, step
+from shared.messaging.suspicion import GiveUp, Leave, Look, Rebuild, Renew, Suspicion, step
 
 log = structlog.get_logger(__name__)
 
@@ -33,6 +33,8 @@ class Vigilance:
 
     every_s: float = 15.0
     quiet_limit_s: float = 60.0
+    #: An idle consumer is registered anew so often: not all that is wrong with one can be seen.
+    renew_after_s: float = 600.0
 
 
 WATCHFUL = Vigilance()
@@ -70,10 +72,19 @@ class Watchdog:
             if state is None or not channel.is_consuming or channel.lost.is_set():
                 continue
             look = Look(state.consumers, state.ready, settlement.outstanding, settlement.quiet_s)
-            self._suspicion, verdict = step(self._suspicion, look, quiet_limit_s=self._vigilance.quiet_limit_s)
+            self._suspicion, verdict = step(
+                self._suspicion,
+                look,
+                quiet_limit_s=self._vigilance.quiet_limit_s,
+                renew_after_s=self._vigilance.renew_after_s,
+            )
             match verdict:
                 case Leave():
                     self._tell_of(state)
+                case Renew():
+                    log.debug("consumer.renewed", queue=self._queue, idle_s=round(look.quiet_s))
+                    self._tell_of(state)
+                    channel.lost.set()
                 case Rebuild(why):
                     self._drop(channel, why)
                 case GiveUp(why):

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from shared.messaging.suspicion import REBUILDS, GiveUp, Leave, Look, Rebuild, Suspicion, step
+from shared.messaging.suspicion import REBUILDS, GiveUp, Leave, Look, Rebuild, Renew, Suspicion, Verdict, step
 
 WELL = Look(consumers=1, ready=0, held=0, quiet_s=500)
 FORGOTTEN = Look(consumers=0, ready=0, held=0, quiet_s=1)
 STUCK = Look(consumers=1, ready=7, held=0, quiet_s=61)
 
 
-def after(*looks: Look) -> tuple[Suspicion, list[object]]:
-    suspicion, verdicts = Suspicion(), []
+def after(*looks: Look) -> tuple[Suspicion, list[Verdict]]:
+    suspicion, verdicts = Suspicion(), list[Verdict]()
     for look in looks:
-        suspicion, verdict = step(suspicion, look, quiet_limit_s=60)
+        suspicion, verdict = step(suspicion, look, quiet_limit_s=60, renew_after_s=600)
         verdicts.append(verdict)
     return suspicion, verdicts
 
@@ -36,11 +36,15 @@ def test_two_looks_in_a_row_rebuild_the_channel(look: Look, why: str) -> None:
         WELL,
         Look(consumers=1, ready=7, held=0, quiet_s=59),  # they may be on their way
         Look(consumers=1, ready=7, held=3, quiet_s=900),  # at work, or waiting for its database
-        Look(consumers=3, ready=0, held=0, quiet_s=900),  # nothing to do
+        Look(consumers=3, ready=0, held=0, quiet_s=599),  # nothing to do
     ],
 )
 def test_no_suspicion(look: Look) -> None:
     assert after(look, look, look) == (Suspicion(), [Leave()] * 3)
+
+
+def test_an_idle_consumer_is_renewed() -> None:
+    assert after(Look(consumers=1, ready=0, held=0, quiet_s=600)) == (Suspicion(), [Renew()])
 
 
 def test_a_good_look_between_two_bad_ones_clears() -> None:
