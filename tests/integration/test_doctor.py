@@ -14,7 +14,6 @@ from pamqp.common import FieldTable
 
 from services.cli.doctor.command import examine
 from services.cli.doctor.findings import Finding
-from services.cli.doctor.management import management_of
 from services.cli.local.ports import free_port
 from services.cli.local.rabbitmq import PrivateBroker
 from shared.health import Health
@@ -65,12 +64,16 @@ async def settings(ground: Ground, tmp_path: Path) -> AsyncIterator[Settings]:
         )
 
 
+async def keep(_: aio_pika.abc.AbstractIncomingMessage) -> None:
+    """Take, and settle nothing."""
+
+
 @asynccontextmanager
 async def consumed(amqp_url: str) -> AsyncIterator[None]:
     async with opened(amqp_url) as channel:
         await topology.declare(channel)
         for queue in (*(work.name for work in topology.WORK_QUEUES), topology.DEAD_QUEUE):
-            await (await channel.get_queue(queue)).consume(lambda message: asyncio.sleep(0), consumer_tag=queue)
+            await (await channel.get_queue(queue)).consume(keep, consumer_tag=queue)
         yield
 
 
