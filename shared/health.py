@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from shared.errors import in_short
-from shared.messaging.facts import Consuming, Fact, NotConsuming, Probe, PublishingFails, QueueSeen, Waits
+from shared.messaging.facts import Consuming, Fact, NotConsuming, OutboxSeen, Probe, PublishingFails, QueueSeen, Waits
 
 PROBE_WITHIN_S = 2.0
 #: The watchdog looks every 15 s; who has heard nothing of a queue for so long does not know.
@@ -49,6 +49,8 @@ class Health:
                 self._know(queue, seen_at=self._now())
             case Waits(queue, what):
                 self._know(queue, waits_for=what)
+            case OutboxSeen(rows=0):
+                self._publishing.clear()  # what could not be published is sent, by whichever process
             case PublishingFails(publisher, None):
                 self._publishing.pop(publisher, None)
             case PublishingFails(publisher, str(reason)):

@@ -114,6 +114,8 @@ class Metrics:
             case OutboxSeen(rows, oldest_s):
                 self._outbox.set(rows)
                 self._oldest.set(oldest_s)
+                if rows == 0:
+                    self._publishing.set(0)
             case PublishingFails(_, reason):
                 self._publishing.set(reason is not None)
 

@@ -36,6 +36,7 @@ class Publisher:
         self._problem: str | None = None
         self._opening = asyncio.Lock()
         self._resources = AsyncExitStack()
+        self._leaving: set[asyncio.Task[None]] = set()
         self._channel: broker.UnderlayChannel | None = None
 
     async def publish(self, messages: Sequence[Outgoing]) -> None:
@@ -69,26 +70,45 @@ class Publisher:
         return channel
 
     def _note(self, problem: str | None) -> None:
-        """Tell once when publishing begins to fail, and once when it works again."""
+        """Log once that publishing fails, and once that it works again; tell the observer of every failure."""
         if (problem is None) != (self._problem is None):
             if problem is None:
                 log.info("publishing.works_again", publisher=self._app_id)
             else:
                 log.warning("publishing.fails", publisher=self._app_id, error=problem)
+        if problem is not None or self._problem is not None:
             self._observer.observe(PublishingFails(self._app_id, problem))
         self._problem = problem
 
     async def _publish(self, messages: Sequence[Outgoing]) -> None:
         channel = await self.ready()
         problems = await broker.publish_confirmed(channel, messages, self._app_id)
+        if any(isinstance(problem, TimeoutError) for problem in problems):
+            await self._leave_if_silent(channel)
         refused: list[Outgoing] = []
         for message, problem in zip(messages, problems, strict=True):
             if isinstance(problem, broker.Refused) and message.exchange == EVENTS_EXCHANGE:
                 refused.append(message)
             elif problem is not None:
-                raise PublishError(f"not confirmed: {problem}") from problem
+                why = str(problem) or f"the broker did not answer within {broker.CONFIRM_TIMEOUT_S} s"
+                raise PublishError(f"not confirmed: {why}") from problem
         if refused:
             await self._detour(refused)
+
+    async def _leave_if_silent(self, channel: broker.UnderlayChannel) -> None:
+        """Give up a connection on which nothing comes back any more, unless the broker has said that it is blocked.
+
+        To close it would be to wait for an answer as well: that is done aside.
+        """
+        try:
+            await broker.takes_in(channel)
+        except TimeoutError:
+            return
+        if self._channel is channel:
+            self._channel = None
+            leaving = asyncio.create_task(_close(self._resources.pop_all()))
+            self._leaving.add(leaving)
+            leaving.add_done_callback(self._leaving.discard)
 
     async def _detour(self, refused: list[Outgoing]) -> None:
         """Bring to our own queues what a stranger's full queue made the broker refuse. It counts as sent."""
@@ -113,7 +133,7 @@ class Publisher:
     async def _open_channel(self) -> broker.UnderlayChannel:
         async with self._opening:
             if self._channel is None or self._channel.is_closed:
-                await self.close()
+                await _close(self._resources)
                 connection = await self._resources.enter_async_context(
                     broker.connect(self._url, f"{self._app_id} publishing")
                 )
@@ -122,8 +142,14 @@ class Publisher:
 
     async def close(self) -> None:
         self._channel = None
-        with suppress(*broker.BROKER_ERRORS):
-            await self._resources.aclose()
+        await _close(self._resources)
+        if self._leaving:
+            await asyncio.wait(self._leaving)
+
+
+async def _close(resources: AsyncExitStack) -> None:
+    with suppress(*broker.BROKER_ERRORS):
+        await resources.aclose()
 
 
 @asynccontextmanager

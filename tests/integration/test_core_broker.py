@@ -10,6 +10,7 @@ import asyncpg
 import pytest
 
 from shared.messaging.watchdog import Vigilance
+from tests.conftest import sql
 from tests.integration.core import SUBSCRIPTION, Ground, Insert, drain, effects, lay_out, own_ground, publish, running
 from tests.proxy import open_proxy
 from tests.waiting import eventually
@@ -27,6 +28,11 @@ def ground() -> Iterator[Ground]:
 
 async def saved(database_url: str, least: int) -> bool:
     return len(await effects(database_url)) >= least
+
+
+async def is_outbox_empty(database_url: str) -> bool:
+    (row,) = await asyncio.to_thread(sql, database_url, "SELECT count(*) FROM outbox")
+    return bool(row["count"] == 0)
 
 
 async def assert_once(amqp_url: str, lead_ids: list[str]) -> None:
@@ -65,7 +71,8 @@ async def test_a_broker_that_is_gone_without_a_word(ground: Ground) -> None:
         await eventually(lambda: saved(database_url, 1), within=20)
         proxy.half_open()
         await publish(amqp_url, ["after"])
-        await eventually(lambda: saved(database_url, 2), within=20)
+        await eventually(lambda: saved(database_url, 2), within=30)
+        await eventually(lambda: is_outbox_empty(database_url), within=60)
     await assert_once(amqp_url, ["before", "after"])
 
 

@@ -48,6 +48,8 @@ class Clock:
         ([Consuming("ingest"), Waits("ingest", "database to answer"), Waits("ingest", None)], []),
         ([PublishingFails("ingest", "no disk")], ["publishing fails: no disk"]),
         ([PublishingFails("ingest", "no disk"), PublishingFails("ingest", None)], []),
+        ([PublishingFails("ingest", "no disk"), OutboxSeen(3, 1.0)], ["publishing fails: no disk"]),
+        ([PublishingFails("ingest", "no disk"), OutboxSeen(0, 0.0)], []),  # another process has sent it
     ],
 )
 async def test_readiness_says_in_words_what_is_wrong(facts: list[Fact], problems: list[str]) -> None:
