@@ -13,6 +13,7 @@ from aio_pika.exceptions import ChannelPreconditionFailed
 from sqlalchemy import text
 
 import migrations
+from services.cli.doctor.management import NoManagementError, management_of
 from services.cli.failures import CommandError
 from shared.db.session import Database, open_database
 from shared.messaging import broker, moving, topology
@@ -111,14 +112,32 @@ async def _migrate_queues(settings: Settings, wait_s: float) -> list[Moved]:
         ):
             async with connection.channel() as channel:
                 await topology.declare_exchanges(channel)
+            strangers = await _strangers(settings)
             moves = [
-                await moving.move(connection, publisher, queue, wait_s=wait_s) for queue in topology.queue_arguments()
+                await moving.move(connection, publisher, queue, strangers=strangers.get(queue, ()), wait_s=wait_s)
+                for queue in topology.queue_arguments()
             ]
     except moving.QueueInUseError as error:
         raise CommandError(str(error)) from error
     except broker.BROKER_ERRORS as error:
         raise CommandError(f"the move was interrupted, nothing is lost: {error}; run the same again") from error
     return [moved for moved in moves if moved.aside or moved.back]
+
+
+async def _strangers(settings: Settings) -> dict[str, list[topology.Binding]]:
+    """Give the bindings of our queues that are not ours, where the management API tells them."""
+    try:
+        bindings = await management_of(settings.amqp_url, settings.rabbitmq_api_url).bindings()
+    except NoManagementError:
+        return {}
+    found: dict[str, list[topology.Binding]] = {}
+    for each in bindings:
+        queue = each["destination"].removesuffix(moving.SUFFIX)
+        binding = topology.Binding(each["source"], each["routing_key"], each["arguments"] or None)
+        is_moves = binding.exchange in {"", moving.beside(queue)}
+        if queue in topology.queue_arguments() and not is_moves and binding not in topology.bindings_of(queue):
+            found.setdefault(queue, []).append(binding)
+    return found
 
 
 async def _database_checks(database: Database, zone: ZoneInfo) -> list[Check]:

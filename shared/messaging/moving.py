@@ -23,6 +23,7 @@ from shared.messaging.settling import Settlement
 from shared.messaging.topology import Binding
 
 CHUNK = 500
+SUFFIX = ".moving"
 #: A queue counts as empty when it is so twice: what was routed to it a moment ago may still be on its way inside.
 LOOK_AGAIN_AFTER_S = 1.0
 CONSUMERS_LOOK_S = 0.5
@@ -48,7 +49,7 @@ class Moved:
 
 def beside(queue: str) -> str:
     """Name the queue in which the messages wait, and the exchange through which they go."""
-    return f"{queue}.moving"
+    return f"{queue}{SUFFIX}"
 
 
 async def is_under_way(connection: AbstractConnection, queue: str) -> bool:

@@ -14,6 +14,7 @@ from pamqp.common import FieldTable
 
 from services.cli.doctor.command import examine
 from services.cli.doctor.findings import Finding
+from services.cli.installation import set_up
 from services.cli.local.ports import free_port
 from services.cli.local.rabbitmq import PrivateBroker
 from shared.health import Health
@@ -172,3 +173,18 @@ async def test_what_is_around(settings: Settings, tmp_path: Path) -> None:
     }
     assert found[f"ingest, {url}"].what == "it is not ready: ingest: not consuming: the channel was lost"
     assert all(finding.remedy for finding in found.values())
+
+
+async def test_a_move_keeps_a_strangers_binding(settings: Settings, ground: Ground) -> None:
+    """Where the management API tells of it."""
+    database_url, amqp_url = ground.take()
+    async with opened(amqp_url) as channel:
+        await topology.declare_exchanges(channel)
+        await channel.declare_exchange("partner", "topic", durable=True)
+        await (await channel.declare_queue("ingest", durable=True)).bind("partner", "lead.created")
+        here = settings.model_copy(update={"amqp_url": amqp_url, "database_url": database_url})
+        await asyncio.to_thread(lambda: set_up(here, migrates_queues=True))
+        partner = await channel.get_exchange("partner")
+        await partner.publish(aio_pika.Message(b"{}", delivery_mode=2), "lead.created")
+        queue = await channel.get_queue("ingest")
+        assert await eventually(lambda: queue.get(fail=False), within=10)
