@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager, suppress
+from typing import TypeVar
 
 import structlog
 
@@ -16,6 +17,8 @@ from shared.messaging.failures import Other, classify
 from shared.messaging.publisher import Dispatch
 
 log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
 
 #: Confirmed rows go with the next transaction, or after this long without one.
 TIDY_S = 1.0
@@ -47,20 +50,22 @@ async def relay(database: Database, dispatch: Dispatch, stop: asyncio.Event, obs
         await _try(tidy(database, dispatch))
         ticks += 1
         if ticks % SWEEP_EVERY_TICKS == 0 and not stop.is_set():
-            await _try(sweep(database, dispatch))
+            while await _try(sweep(database, dispatch)) and not stop.is_set():
+                await _try(tidy(database, dispatch))
         if ticks % COUNT_EVERY_TICKS == 1 and not stop.is_set():
             await _try(count(database, observer))
 
 
-async def _try(work: Awaitable[None]) -> None:
-    """One row that cannot be sent, or a bug here, must not stop a service that works."""
+async def _try(work: Awaitable[T]) -> T | None:
+    """One row that cannot be sent, or a bug here, must not stop a service that works; None then."""
     try:
-        await work
+        return await work
     except Exception as error:  # told, and tried again at the next tick
         if isinstance(classify(error), Other):
             log.exception("relay.failed")
         else:
             log.debug("relay.waits", error=in_short(error))
+        return None
 
 
 async def tidy(database: Database, dispatch: Dispatch) -> None:
@@ -71,19 +76,17 @@ async def tidy(database: Database, dispatch: Dispatch) -> None:
         dispatch.forget(confirmed)
 
 
-async def sweep(database: Database, dispatch: Dispatch) -> None:
-    """Send all rows that are due; without a broker that takes them none is claimed: no outage makes a row wait longer.
+async def sweep(database: Database, dispatch: Dispatch) -> bool:
+    """Send rows that are due, and say whether there may be more: an outage may have left many.
 
-    An outage may have left many: as long as there are more, one claim follows the other.
+    Without a broker that takes them none is claimed, so that an outage makes no row wait longer.
     """
-    claimed = SWEEP_LIMIT
-    while claimed == SWEEP_LIMIT:
-        await dispatch.ready()
-        async with database.begin() as tx:
-            rows = await outbox.claim(tx, limit=SWEEP_LIMIT, held=dispatch.held)
-        claimed = len(rows)
-        for row in rows:
-            await dispatch.send(row)
+    await dispatch.ready()
+    async with database.begin() as tx:
+        rows = await outbox.claim(tx, limit=SWEEP_LIMIT, held=dispatch.held)
+    for row in rows:
+        await dispatch.send(row)
+    return len(rows) == SWEEP_LIMIT
 
 
 async def count(database: Database, observer: Observer) -> None:
