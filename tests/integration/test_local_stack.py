@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from services.cli.doctor.running import ready_urls
 from services.cli.local import endpoints, health, stack
 from services.cli.local.endpoints import Endpoints
 from services.cli.local.failures import LocalError
@@ -90,7 +91,10 @@ def test_each_service_has_a_port_for_its_probes(tmp_path: Path) -> None:
         processes.stop("ingest")
     assert again["ingest"] == first["ingest"]
     assert json.loads((tmp_path / "health.json").read_text())["ingest"] == f"http://127.0.0.1:{first['ingest']}"
-    assert health.ready_urls("amqp://127.0.0.1/", tmp_path) == {}, "not of that stack"
+    assert ready_urls("amqp://127.0.0.1/", tmp_path) == {}, "no stack is up"
+    (tmp_path / "endpoints.json").write_text('{"amqp_url": "amqp://127.0.0.1/"}')
+    assert set(ready_urls("amqp://127.0.0.1/", tmp_path)) == {"ingest", "notifier"}
+    assert ready_urls("amqp://elsewhere/", tmp_path) == {}, "of another broker"
     health.forget_ports(tmp_path)
     assert not (tmp_path / "health.json").exists()
 

@@ -11,8 +11,8 @@ from services.cli.doctor.brokers import examine_broker
 from services.cli.doctor.databases import examine_database
 from services.cli.doctor.findings import Examination, examination
 from services.cli.doctor.management import management_of
+from services.cli.doctor.running import ready_urls
 from services.cli.doctor.surroundings import examine_surroundings
-from services.cli.local.health import ready_urls
 from services.cli.output import show
 from shared.db.session import open_database
 from shared.settings import Settings, load_settings

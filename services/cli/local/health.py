@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from services.cli.local.endpoints import Endpoints
-from services.cli.local.nodes import STATE
 from services.cli.local.ports import LOOPBACK, free_port
 from services.cli.local.processes import Processes
 from services.cli.local.records import read_record, write_record
@@ -23,14 +21,6 @@ def give_ports(state: Path, processes: Processes, services: Sequence[str]) -> di
             ports[name] = free_port(besides=list(ports.values()))
     write_record(state / _FILE, {name: f"http://{LOOPBACK}:{port}" for name, port in ports.items()})
     return ports
-
-
-def ready_urls(amqp_url: str, state: Path = STATE) -> dict[str, str]:
-    """Where the services of the stack that is up here answer; none if it is not the stack of this broker."""
-    endpoints = Endpoints.of(state)
-    if endpoints is None or endpoints.amqp_url != amqp_url:
-        return {}
-    return {name: str(url) for name, url in (read_record(state / _FILE) or {}).items()}
 
 
 def forget_ports(state: Path) -> None:
