@@ -36,8 +36,10 @@ class Waiting:
         self.what: str | None = None
 
     def begin(self, settlement: Settlement) -> None:
-        """Wait on a new channel from now on."""
+        """Wait on a new channel from now on: for nothing yet, unless the breaker is open."""
         self._settlement = settlement
+        if self._broken_since is None:
+            self._for(None)
 
     def over(self) -> None:
         """Something went through."""

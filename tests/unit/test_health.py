@@ -21,6 +21,8 @@ from shared.messaging.facts import (
     Taken,
     Waits,
 )
+from shared.messaging.settling import Settlement
+from shared.messaging.waiting import Waiting
 from shared.metrics import Metrics
 from shared.outage import DependencyGoneError
 
@@ -88,6 +90,28 @@ async def test_a_dependency_is_asked_and_an_open_question_is_not_asked_twice() -
     assert first == [["database does not answer within 2 s"]] * 2
     assert asked == [1]
     answer.set()
+    assert await health.problems() == []
+
+
+class Settling(Settlement):
+    """A channel that is lost at once: every wait on it is given up."""
+
+    def __init__(self) -> None:
+        pass
+
+    async def pause(self, seconds: float) -> bool:
+        return False
+
+
+async def test_a_wait_that_ends_with_its_channel_is_not_told_for_ever() -> None:
+    """The next channel may bring nothing that would show that the dependency is back."""
+    health = Health()
+    health.observe(Consuming("ingest"))
+    waiting = Waiting("ingest", 60, {}, health)
+    waiting.begin(Settling())
+    assert not await waiting.for_dependency("database", DependencyGoneError("database", "no route"))
+    assert await health.problems() == ["ingest: waiting for database to answer"]
+    waiting.begin(Settling())
     assert await health.problems() == []
 
 
