@@ -24,5 +24,6 @@ ENV PATH=/opt/leadline/bin:$PATH \
     LEADLINE_SHEETS_DIR=/var/lib/leadline/sheets
 USER 10001:10001
 WORKDIR /var/lib/leadline
-# No ENTRYPOINT: the command is the program itself, process 1, and gets its SIGTERM. No HEALTHCHECK: no port yet.
+# No ENTRYPOINT: the command is the program itself, process 1, and gets its SIGTERM. No HEALTHCHECK: each service's own
+# port tells it, see docker-compose.yml.
 CMD ["leadline", "--help"]

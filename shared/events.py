@@ -189,6 +189,8 @@ class LeadAccepted(Event):
     lead_id: LeadId
     revision: int
     as_of: date | None = None
+    #: Of a new lead: when its `lead.created` occurred.
+    since: AwareDatetime | None = None
 
 
 class LeadTaken(Event):

@@ -1,4 +1,4 @@
-"""A service as a process: settings, logs, signals, one coroutine, an exit code."""
+"""A service as a process: settings, logs, signals, probes, one coroutine, an exit code."""
 
 from __future__ import annotations
 
@@ -6,25 +6,44 @@ import asyncio
 import gc
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 
+import structlog
 import uvloop
 
+from shared.health import Health
+from shared.messaging.facts import UNOBSERVED, Observer
+from shared.messaging.topology import TopologyError
+from shared.messaging.watchdog import DeafConsumerError
 from shared.observability import configure_observability
 from shared.settings import Settings, SettingsError, load_settings
 
-Serve = Callable[[Settings, asyncio.Event], Awaitable[None]]
+Serve = Callable[[Settings, asyncio.Event, Observer], Awaitable[None]]
+
+log = structlog.get_logger(__name__)
+
+WRONG_SETTINGS = 2
+WRONG_TOPOLOGY = 3
+DEAF = 4
 
 
 def run_service(name: str, serve: Serve) -> None:
-    """Run `serve` until SIGTERM or SIGINT sets its stop event; exit 0 then, 2 if the settings are wrong."""
+    """Run `serve` until SIGTERM or SIGINT sets its stop event.
+
+    Exit 0 then, 2 if the settings are wrong, 3 if its queue is not what it must be, 4 if the broker has forgotten it.
+    """
     try:
         settings = load_settings()
     except SettingsError as error:
         sys.exit(_refused(error))
     configure_observability(name, settings)
     spare_the_collector()
-    uvloop.run(_until_signalled(serve, settings))
+    try:
+        code = uvloop.run(_until_signalled(name, serve, settings))
+    except SettingsError as error:
+        code = _refused(error)
+    sys.exit(code)
 
 
 def spare_the_collector() -> None:
@@ -33,8 +52,46 @@ def spare_the_collector() -> None:
     gc.set_threshold(50_000)
 
 
-async def _until_signalled(serve: Serve, settings: Settings) -> None:
-    await serve(settings, stop_on_signals())
+async def _until_signalled(name: str, serve: Serve, settings: Settings) -> int:
+    code = 0
+    try:
+        async with _observed(name, settings) as observer:
+            await serve(settings, stop_on_signals(), observer)
+    except* TopologyError as refused:
+        log.critical("topology.wrong", problem=str(_first(refused)))
+        code = WRONG_TOPOLOGY
+    except* DeafConsumerError as deaf:
+        log.critical("process.gives_up", problem=str(_first(deaf)))
+        code = DEAF
+    return code
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+@asynccontextmanager
+async def _observed(name: str, settings: Settings) -> AsyncIterator[Observer]:
+    """Answer probes while the block runs, if a port is set for them."""
+    if settings.health_port is None:
+        yield UNOBSERVED
+        return
+    from shared.metrics import CONTENT_TYPE, Metrics  # noqa: PLC0415  # who is not asked does not count
+    from shared.probing import Probes, answering  # noqa: PLC0415
+
+    metrics = Metrics(name)
+    health = Health(metrics.observe)
+    probes = Probes(health, metrics.text, CONTENT_TYPE, settings.metrics_token)
+    async with AsyncExitStack() as stack:
+        try:
+            await stack.enter_async_context(answering(probes, settings.health_host, settings.health_port))
+        except OSError as error:
+            raise SettingsError(f"LEADLINE_HEALTH_HOST, LEADLINE_HEALTH_PORT: {error.strerror or error}") from error
+        yield health
+    await health.close()
 
 
 def stop_on_signals() -> asyncio.Event:
@@ -47,4 +104,4 @@ def stop_on_signals() -> asyncio.Event:
 
 def _refused(error: SettingsError) -> int:
     print(error, file=sys.stderr)
-    return 2
+    return WRONG_SETTINGS

@@ -29,6 +29,8 @@ class Settings(BaseSettings):
 
     database_url: str = ""
     amqp_url: str = "amqp://guest:guest@127.0.0.1:5672/"
+    #: RabbitMQ's management API, where it is not on the broker's host at 15672; `leadline doctor` asks it.
+    rabbitmq_api_url: str = ""
     env: str = "prod"
 
     smtp_host: str = "127.0.0.1"
@@ -67,6 +69,11 @@ class Settings(BaseSettings):
     #: Days after which dead letters go that are resolved or discarded, and those that are neither: never, unless set.
     dead_letter_days: int = Field(default=90, ge=1, le=36_500)
     new_dead_letter_days: int | None = Field(default=None, ge=1, le=36_500)
+    #: Where the service answers probes: unset, nowhere; 0: a free port, which it logs. Metrics are for this machine, or
+    #: for who brings the token.
+    health_port: int | None = Field(default=None, ge=0, le=65_535)
+    health_host: str = "127.0.0.1"
+    metrics_token: str = ""
     log_file: Path | None = None
     log_level: str = "INFO"
 
@@ -86,7 +93,7 @@ class Settings(BaseSettings):
     postgres_user: str = Field(default="postgres", validation_alias="POSTGRES_USER")
     postgres_password: str = Field(default="", validation_alias="POSTGRES_PASSWORD")
 
-    @field_validator("new_dead_letter_days", mode="before")
+    @field_validator("new_dead_letter_days", "health_port", mode="before")
     @classmethod
     def _blank_is_never(cls, days: object) -> object:
         return None if days == "" else days
@@ -96,6 +103,13 @@ class Settings(BaseSettings):
     def _is_amqp(cls, url: str) -> str:
         if not url.startswith(("amqp://", "amqps://")):
             raise ValueError("must begin with amqp:// or amqps://")
+        return url
+
+    @field_validator("rabbitmq_api_url")
+    @classmethod
+    def _is_http(cls, url: str) -> str:
+        if url and not url.startswith(("http://", "https://")):
+            raise ValueError("must begin with http:// or https://")
         return url
 
     @field_validator("sheet_key")

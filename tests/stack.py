@@ -9,6 +9,8 @@ import smtplib
 import subprocess
 import sys
 import threading
+import urllib.error
+import urllib.request
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -40,6 +42,7 @@ CONSUMED = {
 CONSUMERS = ("ingest", "assigner", "documents", "notifier")
 ALL = (*CONSUMERS, "deadletters")
 MAILBOX = "mailbox"
+HEALTH_PORT = "LEADLINE_HEALTH_PORT"
 START_WITHIN_S = 60.0
 LOG_SHOWN_LINES = 40
 _OTHERS_VARIABLES = ("LEADLINE_", "POSTGRES_", "SIMULATION_", "LEADS_", "CHECK_INTERVAL", "MAX_LEADS_")
@@ -149,6 +152,10 @@ class Stack:
         output, errors = await asyncio.wait_for(process.communicate(), within)
         return Ran(process.returncode or 0, output.decode(), errors.decode())
 
+    async def probe(self, replica: Replica, page: str = "readyz") -> tuple[int, str]:
+        """What a service answers to a probe: the status and the text; 0 if it does not answer."""
+        return await asyncio.to_thread(_read, f"http://{LOOPBACK}:{replica.environment[HEALTH_PORT]}/{page}")
+
     def log_tails(self) -> list[tuple[str, str]]:
         """The end of each process's log, for a test that has failed."""
         paths = sorted(self.logs.glob("*.log"))
@@ -164,7 +171,8 @@ class Stack:
 
     def _launch(self, name: str, number: int, module: Sequence[str]) -> None:
         log = self.logs / f"{name}-{number}.log"
-        replica = Replica(name, number, [sys.executable, "-m", *module], self.environment, log)
+        environment = {**self.environment, HEALTH_PORT: str(free_port())}
+        replica = Replica(name, number, [sys.executable, "-m", *module], environment, log)
         replica.start()
         self.replicas.append(replica)
 
@@ -282,6 +290,17 @@ class Stack:
             message_id = str(message_from_bytes(head)["Message-ID"]).strip()
             counts[message_id] = counts.get(message_id, 0) + 1
         return counts
+
+
+def _read(url: str) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as refused:
+        with refused:
+            return refused.code, refused.read().decode()
+    except OSError:
+        return 0, ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,19 +12,20 @@ from services.assigner.consumer import AssignLeads
 from services.assigner.lots import RunLots
 from services.assigner.queries import SERVER_SETTINGS
 from shared.db.session import open_database
+from shared.messaging.facts import UNOBSERVED, Observer
 from shared.messaging.loop import consume
 from shared.process import run_service
 from shared.settings import Settings
 
 
-async def serve(settings: Settings, stop: asyncio.Event) -> None:
+async def serve(settings: Settings, stop: asyncio.Event, observer: Observer = UNOBSERVED) -> None:
     """Consume both queues until stopped."""
     async with asyncio.TaskGroup() as consumers:
-        consumers.create_task(_assign_leads(settings, stop))
-        consumers.create_task(_run_lots(settings, stop))
+        consumers.create_task(_assign_leads(settings, stop, observer))
+        consumers.create_task(_run_lots(settings, stop, observer))
 
 
-async def _assign_leads(settings: Settings, stop: asyncio.Event) -> None:
+async def _assign_leads(settings: Settings, stop: asyncio.Event, observer: Observer) -> None:
     name = "leadline assigner"
     async with open_database(settings.database, application_name=name, server_settings=SERVER_SETTINGS) as database:
         await consume(
@@ -34,10 +35,11 @@ async def _assign_leads(settings: Settings, stop: asyncio.Event) -> None:
             subscription=consumer.SUBSCRIPTION.at_most(settings.batch_size),
             handler=AssignLeads(),
             stop=stop,
+            observer=observer,
         )
 
 
-async def _run_lots(settings: Settings, stop: asyncio.Event) -> None:
+async def _run_lots(settings: Settings, stop: asyncio.Event, observer: Observer) -> None:
     name = "leadline assigner.lots"
     async with open_database(settings.database, application_name=name, deadline_s=lots.DEADLINE_S) as database:
         await consume(
@@ -47,6 +49,7 @@ async def _run_lots(settings: Settings, stop: asyncio.Event) -> None:
             subscription=lots.SUBSCRIPTION,
             handler=RunLots(),
             stop=stop,
+            observer=observer,
         )
 
 

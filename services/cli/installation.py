@@ -13,9 +13,12 @@ from aio_pika.exceptions import ChannelPreconditionFailed
 from sqlalchemy import text
 
 import migrations
+from services.cli.doctor.management import NoManagementError, management_of
 from services.cli.failures import CommandError
 from shared.db.session import Database, open_database
-from shared.messaging import broker, topology
+from shared.messaging import broker, moving, topology
+from shared.messaging.moving import Moved
+from shared.messaging.publisher import open_publisher
 from shared.outage import DependencyGoneError
 from shared.settings import Settings
 
@@ -51,11 +54,16 @@ class Verification:
     checks: Sequence[Check]
 
 
-def set_up(settings: Settings) -> None:
-    """Migrate the database to the newest revision, and declare the topology. Idempotent, safe when two run at once."""
+def set_up(settings: Settings, *, migrates_queues: bool = False, wait_s: float = 0.0) -> list[Moved]:
+    """Migrate the database to the newest revision, and declare the topology. Idempotent, safe when two run at once.
+
+    With `migrates_queues`, queues that exist with other arguments are moved, and moves that were interrupted completed.
+    """
     asyncio.run(_reachable(settings))
     migrations.upgrade(settings.database)
+    moved = asyncio.run(_migrate_queues(settings, wait_s)) if migrates_queues else []
     asyncio.run(_declare(settings.amqp_url))
+    return moved
 
 
 async def verify(settings: Settings) -> Verification:
@@ -75,12 +83,61 @@ async def _reachable(settings: Settings) -> None:
 
 async def _declare(amqp_url: str) -> None:
     try:
-        async with broker.connect(amqp_url, "leadline setup") as connection, connection.channel() as channel:
-            await topology.declare(channel)
+        async with broker.connect(amqp_url, "leadline setup") as connection:
+            for queue in topology.queue_arguments():
+                await topology.refuse_other_arguments(connection, queue)
+                if await moving.is_under_way(connection, queue):
+                    raise CommandError(_interrupted(queue))
+            async with connection.channel() as channel:
+                await topology.declare(channel)
+    except topology.TopologyError as error:
+        raise CommandError(str(error)) from error
     except ChannelPreconditionFailed as error:
-        raise CommandError(f"a queue or exchange exists with other arguments: {error}; delete it when empty") from error
+        raise CommandError(
+            f"an exchange is not as Leadline declares it: {error}; delete it while nothing runs, then try again"
+        ) from error
     except (ValueError, *broker.BROKER_ERRORS) as error:
         raise CommandError(f"RabbitMQ does not answer, see LEADLINE_AMQP_URL: {error}") from error
+
+
+def _interrupted(queue: str) -> str:
+    return f"the move of the queue {queue!r} was interrupted: run `leadline setup --migrate-queues`, which completes it"
+
+
+async def _migrate_queues(settings: Settings, wait_s: float) -> list[Moved]:
+    try:
+        async with (
+            broker.connect(settings.amqp_url, "leadline setup") as connection,
+            open_publisher(settings.amqp_url, "leadline-setup") as publisher,
+        ):
+            async with connection.channel() as channel:
+                await topology.declare_exchanges(channel)
+            strangers = await _strangers(settings)
+            moves = [
+                await moving.move(connection, publisher, queue, strangers=strangers.get(queue, ()), wait_s=wait_s)
+                for queue in topology.queue_arguments()
+            ]
+    except moving.QueueInUseError as error:
+        raise CommandError(str(error)) from error
+    except broker.BROKER_ERRORS as error:
+        raise CommandError(f"the move was interrupted, nothing is lost: {error}; run the same again") from error
+    return [moved for moved in moves if moved.aside or moved.back]
+
+
+async def _strangers(settings: Settings) -> dict[str, list[topology.Binding]]:
+    """Give the bindings of our queues that are not ours, where the management API tells them."""
+    try:
+        bindings = await management_of(settings.amqp_url, settings.rabbitmq_api_url).bindings()
+    except NoManagementError:
+        return {}
+    found: dict[str, list[topology.Binding]] = {}
+    for each in bindings:
+        queue = each["destination"].removesuffix(moving.SUFFIX)
+        binding = topology.Binding(each["source"], each["routing_key"], each["arguments"] or None)
+        is_moves = binding.exchange in {"", moving.beside(queue)}
+        if queue in topology.queue_arguments() and not is_moves and binding not in topology.bindings_of(queue):
+            found.setdefault(queue, []).append(binding)
+    return found
 
 
 async def _database_checks(database: Database, zone: ZoneInfo) -> list[Check]:
@@ -116,8 +173,15 @@ def _zone_check(zone: ZoneInfo, local: datetime, at: datetime) -> Check:
 
 async def _topology_check(amqp_url: str) -> Check:
     try:
-        async with broker.connect(amqp_url, "leadline verify") as connection, connection.channel() as channel:
-            await topology.check(channel)
+        async with broker.connect(amqp_url, "leadline verify") as connection:
+            problems = await topology.problems(connection)
+            problems += [
+                _interrupted(queue)
+                for queue in topology.queue_arguments()
+                if await moving.is_under_way(connection, queue)
+            ]
     except (ValueError, aio_pika.exceptions.AMQPError, *broker.BROKER_ERRORS) as error:
         return Check("topology", is_well=False, detail=f"{error}; run `leadline setup`")
+    if problems:
+        return Check("topology", is_well=False, detail="; ".join(problems))
     return Check("topology", is_well=True, detail="4 exchanges, 11 queues")

@@ -18,6 +18,7 @@ from services.cli.assigning import assign_command
 from services.cli.configfile import ConfigError
 from services.cli.deadletters.commands import app as deadletters_app
 from services.cli.decisions.commands import decisions_app, explain_command, fairness_command, whatif_command
+from services.cli.doctor.command import doctor_command
 from services.cli.failures import CommandError
 from services.cli.importing import import_command
 from services.cli.leads import Story, read_story
@@ -58,6 +59,7 @@ app.command("import")(import_command)
 app.command("simulate")(simulate_command)
 app.command("schema")(schema_command)
 config_app.command("lint")(lint_command)
+app.command("doctor")(doctor_command)
 app.command("explain")(explain_command)
 app.command("fairness")(fairness_command)
 app.command("whatif")(whatif_command)
@@ -66,10 +68,19 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command()
-def setup(as_json: AsJson = False) -> None:
+def setup(
+    migrate_queues: Annotated[
+        bool, typer.Option("--migrate-queues", help="Move queues that exist with other arguments; loses no message.")
+    ] = False,
+    wait: Annotated[
+        float, typer.Option(min=0, help="With --migrate-queues: seconds to wait for consumers to stop.")
+    ] = 0,
+    as_json: AsJson = False,
+) -> None:
     """Migrate the database and declare the queues; again is no harm."""
     settings = load_settings()
-    installation.set_up(settings)
+    for moved in installation.set_up(settings, migrates_queues=migrate_queues, wait_s=wait):
+        typer.echo(f"moved {moved.queue}: {moved.aside} messages aside, {moved.back} back", err=True)
     show(asyncio.run(installation.verify(settings)), as_json=as_json)
 
 

@@ -12,6 +12,7 @@ from sqlalchemy import text
 from services.cli.failures import CommandError
 from shared.db.session import Database, open_database
 from shared.messaging import broker, topology
+from shared.messaging.facts import UNOBSERVED
 from shared.process import Serve
 from shared.settings import Settings
 
@@ -50,14 +51,25 @@ async def work_once(settings: Settings, names: Sequence[str]) -> Worked:
         if name not in QUEUES:
             raise CommandError(f"{name!r} consumes no queue; `--once` goes with {', '.join(QUEUES)}")
     async with open_database(settings.database, application_name="leadline worker") as database:
+        await _refuse_other_arguments(settings, names)
         while await _left(settings, database, names):
             await _run_until_quiet(settings, database, names)
     return Worked({f"retry.{rung}": depth for rung in topology.LADDER if (depth := await _depth(settings, rung))})
 
 
+async def _refuse_other_arguments(settings: Settings, names: Sequence[str]) -> None:
+    try:
+        async with broker.connect(settings.amqp_url, "leadline worker") as connection:
+            for name in names:
+                for queue in QUEUES[name]:
+                    await topology.refuse_other_arguments(connection, queue)
+    except topology.TopologyError as error:
+        raise CommandError(str(error)) from error
+
+
 async def _run_until_quiet(settings: Settings, database: Database, names: Sequence[str]) -> None:
     stop = asyncio.Event()
-    serving = [asyncio.ensure_future(serve_of(name)(settings, stop)) for name in names]
+    serving = [asyncio.ensure_future(serve_of(name)(settings, stop, UNOBSERVED)) for name in names]
     try:
         quiet = 0
         while quiet < QUIET_ROUNDS and not any(task.done() for task in serving):

@@ -6,12 +6,13 @@ import asyncio
 
 from services.deadletters.consumer import SUBSCRIPTION, StoreDeadLetters
 from shared.db.session import open_database
+from shared.messaging.facts import UNOBSERVED, Observer
 from shared.messaging.loop import consume
 from shared.process import run_service
 from shared.settings import Settings
 
 
-async def serve(settings: Settings, stop: asyncio.Event) -> None:
+async def serve(settings: Settings, stop: asyncio.Event, observer: Observer = UNOBSERVED) -> None:
     """Consume until stopped."""
     async with open_database(settings.database, application_name="leadline deadletters") as database:
         await consume(
@@ -21,6 +22,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             subscription=SUBSCRIPTION.at_most(settings.batch_size),
             handler=StoreDeadLetters(),
             stop=stop,
+            observer=observer,
         )
 
 

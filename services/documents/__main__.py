@@ -8,13 +8,14 @@ from functools import partial
 from services.documents.consumer import SUBSCRIPTION, MakeSheets
 from services.documents.rendering import open_renderer
 from shared.db.session import open_database
+from shared.messaging.facts import UNOBSERVED, Observer
 from shared.messaging.loop import consume
 from shared.process import run_service
 from shared.settings import Settings
 from shared.sheetstore import STORE, SheetStore
 
 
-async def serve(settings: Settings, stop: asyncio.Event) -> None:
+async def serve(settings: Settings, stop: asyncio.Event, observer: Observer = UNOBSERVED) -> None:
     """Consume until stopped."""
     store = SheetStore(settings.sheets_dir)
     async with (
@@ -28,6 +29,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             subscription=SUBSCRIPTION.at_most(settings.batch_size),
             handler=MakeSheets(store, renderer, sheet_key=settings.sheet_key),
             stop=stop,
+            observer=observer,
             probes={STORE: partial(asyncio.to_thread, store.probe)},
         )
 

@@ -7,12 +7,13 @@ import asyncio
 from services.ingest.consumer import SUBSCRIPTION, StoreLeads
 from services.ingest.reference import ReferenceReader
 from shared.db.session import open_database
+from shared.messaging.facts import UNOBSERVED, Observer
 from shared.messaging.loop import consume
 from shared.process import run_service
 from shared.settings import Settings
 
 
-async def serve(settings: Settings, stop: asyncio.Event) -> None:
+async def serve(settings: Settings, stop: asyncio.Event, observer: Observer = UNOBSERVED) -> None:
     """Consume until stopped."""
     async with open_database(settings.database, application_name="leadline ingest") as database:
         await consume(
@@ -22,6 +23,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             subscription=SUBSCRIPTION.at_most(settings.batch_size),
             handler=StoreLeads(ReferenceReader(settings.default_region, settings.tz)),
             stop=stop,
+            observer=observer,
         )
 
 

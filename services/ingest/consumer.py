@@ -171,7 +171,7 @@ def _told(piece: Piece, new: Mapping[str, int], duplicates: Mapping[int, Holder]
     return [
         LeadDuplicate(lead_id=lead_id, revision=1, duplicate_of=duplicates[key].lead_id)
         if key in duplicates
-        else LeadAccepted(lead_id=lead_id, revision=1, as_of=_as_of(piece.created[lead_id][0]))
+        else _accepted(lead_id, piece.created[lead_id][0])
         for lead_id, key in new.items()
     ]
 
@@ -285,6 +285,12 @@ async def _apply(
     if noted:
         await queries.mark_written(tx, noted)
     return effects
+
+
+def _accepted(lead_id: str, message: Message) -> LeadAccepted:
+    occurred_at = message.event.occurred_at
+    since = occurred_at if occurred_at is not None and occurred_at.tzinfo is not None else None
+    return LeadAccepted(lead_id=lead_id, revision=1, as_of=_as_of(message), since=since)
 
 
 def _as_of(message: Message) -> date | None:

@@ -7,6 +7,7 @@ import asyncio
 from services.notifier.consumer import SMTP, SUBSCRIPTION, MailSheets
 from services.notifier.mailer import Mailer, MailServer
 from shared.db.session import open_database
+from shared.messaging.facts import UNOBSERVED, Observer
 from shared.messaging.loop import consume
 from shared.outage import DependencyGoneError
 from shared.process import run_service
@@ -14,7 +15,7 @@ from shared.settings import Settings
 from shared.sheetstore import SheetStore
 
 
-async def serve(settings: Settings, stop: asyncio.Event) -> None:
+async def serve(settings: Settings, stop: asyncio.Event, observer: Observer = UNOBSERVED) -> None:
     """Consume until stopped."""
     mailer = Mailer(
         MailServer(
@@ -40,6 +41,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             subscription=SUBSCRIPTION.at_most(settings.batch_size),
             handler=MailSheets(mailer, store.read, sender=settings.mail_from, env=settings.env),
             stop=stop,
+            observer=observer,
             probes={SMTP: mail_server_answers},
         )
     await mailer.close()

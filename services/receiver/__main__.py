@@ -8,15 +8,17 @@ from services.receiver.dropfolder import DropFolder
 from services.receiver.mailbox import Account, Mailbox
 from services.receiver.receiving import Receiver
 from services.receiver.watching import watch
+from shared.messaging.facts import UNOBSERVED, Observer
 from shared.messaging.publisher import open_publisher
 from shared.process import run_service
 from shared.settings import Settings
 from shared.sheetstore import SheetStore
 
 
-async def serve(settings: Settings, stop: asyncio.Event) -> None:
+async def serve(settings: Settings, stop: asyncio.Event, observer: Observer = UNOBSERVED) -> None:
     """Look into what is set up, until stopped. Nothing is set up: wait to be stopped."""
-    async with open_publisher(settings.amqp_url, "receiver") as publisher:
+    async with open_publisher(settings.amqp_url, "receiver", observer) as publisher:
+        observer.depends_on("broker", publisher.ready)
         receiver = Receiver(SheetStore(settings.sheets_dir), publisher)
         watched = []
         if settings.drop_dir is not None:

@@ -10,18 +10,21 @@ from services.scheduler.purge import PURGE_S, Retention, purge_dead_letters
 from services.scheduler.rounds import every
 from services.scheduler.sweep import sweep_all
 from shared.db.session import open_database
+from shared.messaging.facts import UNOBSERVED, Observer
 from shared.messaging.publisher import open_publisher
 from shared.process import run_service
 from shared.settings import Settings
 
 
-async def serve(settings: Settings, stop: asyncio.Event) -> None:
+async def serve(settings: Settings, stop: asyncio.Event, observer: Observer = UNOBSERVED) -> None:
     """Sweep and tick until stopped."""
     async with (
         open_database(settings.database, application_name="leadline scheduler") as database,
-        open_publisher(settings.amqp_url, "scheduler") as publisher,
+        open_publisher(settings.amqp_url, "scheduler", observer) as publisher,
         asyncio.TaskGroup() as rounds,
     ):
+        observer.depends_on("database", database.probe)
+        observer.depends_on("broker", publisher.ready)
         sweep = partial(sweep_all, database, publisher)
         rounds.create_task(every(settings.check_interval, "sweep", sweep, stop))
         rounds.create_task(every(TICK_S, "lots", LotTicker(database, publisher).tick, stop))

@@ -67,6 +67,11 @@ class ConsumerChannel:
         channel.closing.add_done_callback(lambda _: self.lost.set())
         channel.on_consumer_cancel_callbacks.add(lambda _: self.lost.set())
 
+    @property
+    def is_consuming(self) -> bool:
+        """Whether the broker has registered a consumer on this channel, as far as is known here."""
+        return self._consumer_tag is not None
+
     async def consume(self, queue: str, *, prefetch: int, on_delivery: Callable[[Delivery], None]) -> None:
         """Begin to consume with a prefetch of its own. `on_delivery` must only put the delivery aside."""
 
@@ -164,6 +169,15 @@ async def open_publishing_channel(connection: AbstractConnection) -> UnderlayCha
     return await _underlay(channel)
 
 
+async def takes_in(channel: UnderlayChannel) -> None:
+    """Return at once if the broker reads what is published on this connection; raise TimeoutError if it does not.
+
+    Short of disk or memory it stops reading from whoever publishes, and says so.
+    """
+    async with asyncio.timeout(0):
+        await channel.connection.ready()
+
+
 async def _underlay(channel: AbstractChannel) -> UnderlayChannel:
     underlay = await channel.get_underlay_channel()
     assert isinstance(underlay, UnderlayChannel)
@@ -204,4 +218,5 @@ __all__ = [
     "publish_confirmed",
     "queue_depth",
     "queue_state",
+    "takes_in",
 ]

@@ -8,6 +8,7 @@ before: it may have killed its process, so no other message may be in flight bes
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -19,11 +20,13 @@ from shared.messaging import broker
 from shared.messaging.broker import ConsumerChannel
 from shared.messaging.deliveries import Deliveries
 from shared.messaging.envelope import Delivery, read
+from shared.messaging.facts import UNOBSERVED, Consuming, NotConsuming, Observer, Probe
 from shared.messaging.processing import Handler, Processor, Subscription
 from shared.messaging.publisher import Dispatch, open_publisher
 from shared.messaging.relay import relaying
 from shared.messaging.settling import Settlement
-from shared.messaging.waiting import Probe
+from shared.messaging.topology import refuse_other_arguments
+from shared.messaging.watchdog import Watchdog
 
 log = structlog.get_logger(__name__)
 
@@ -40,38 +43,60 @@ async def consume(
     handler: Handler[Any],
     stop: asyncio.Event,
     probes: Mapping[str, Probe] | None = None,
+    observer: Observer = UNOBSERVED,
 ) -> None:
     """Consume until `stop` is set; then finish the batch, acknowledge, and return with every confirm that came in time.
 
     A broker that is away is waited for, for ever. `probes` say whether what the handler depends on answers.
+
+    Raises:
+        TopologyError: the queue has other arguments than it must have.
+        DeafConsumerError: the broker delivers nothing, on one new channel after the other.
     """
-    async with open_publisher(amqp_url, service) as publisher:
+    queue = subscription.queue
+    observer.depends_on("database", database.probe)
+    observer.observe(NotConsuming(queue, "it has just started"))
+    watchdog = Watchdog(amqp_url, service, queue, subscription.vigilance, observer)
+    async with open_publisher(amqp_url, service, observer) as publisher:
         dispatch = Dispatch(publisher)
-        processor = Processor(service, database, handler, subscription, dispatch, probes or {})
+        processor = Processor(service, database, handler, subscription, dispatch, probes or {}, observer)
 
         async def one_channel() -> None:
             async with (
                 broker.connect(amqp_url, f"{service} consuming") as connection,
                 broker.open_consumer_channel(connection) as channel,
             ):
-                settlement = Settlement(subscription.queue, channel, publisher, stop, buries=subscription.buries)
-                log.info("consumer.started", queue=subscription.queue)
-                await _Session(subscription, channel, settlement, processor, stop).run()
+                await refuse_other_arguments(connection, queue)
+                settlement = Settlement(queue, channel, publisher, stop, buries=subscription.buries, observer=observer)
+                session = _Session(subscription, channel, settlement, processor, stop, observer)
+                async with watchdog.beside(channel, settlement):
+                    await session.run()
 
-        async with relaying(database, dispatch):
-            await _again_and_again(one_channel, stop, subscription.queue)
-    log.info("consumer.stopped", queue=subscription.queue)
+        async with relaying(database, dispatch, observer):
+            await _again_and_again(one_channel, stop, queue, observer)
+    log.info("consumer.stopped", queue=queue)
 
 
-async def _again_and_again(one_channel: Callable[[], Awaitable[None]], stop: asyncio.Event, queue: str) -> None:
+async def _again_and_again(
+    one_channel: Callable[[], Awaitable[None]], stop: asyncio.Event, queue: str, observer: Observer
+) -> None:
     """Live one channel's life after the other until `stop`, with a pause that grows while none comes about."""
-    pause = 0.0
+    pause, is_told = 0.0, False
     while not stop.is_set():
+        why = "its channel to the broker has ended, the next is opened"
         try:
             await one_channel()
-            pause = 0.0
+            pause, is_told = 0.0, False
         except broker.BROKER_ERRORS as error:
-            log.warning("broker.lost", queue=queue, error=str(error) or type(error).__name__)
+            why = f"the broker does not let us consume: {str(error) or type(error).__name__}"
+            log.log(
+                logging.DEBUG if is_told else logging.WARNING,
+                "broker.lost",
+                queue=queue,
+                error=str(error) or type(error).__name__,
+            )
+            is_told = True
+        observer.observe(NotConsuming(queue, why))
         if not stop.is_set():
             pause = min(pause * 2 + 0.1, RECONNECT_LIMIT_S)
             await _is_set_within(stop, pause * random.uniform(0.7, 1.3))
@@ -87,8 +112,10 @@ class _Session:
         settlement: Settlement,
         processor: Processor,
         stop: asyncio.Event,
+        observer: Observer,
     ) -> None:
         self._subscription = subscription
+        self._observer = observer
         event_types = tuple(event.type for event in subscription.events)
         self._read = subscription.read or (lambda delivery: read(delivery, event_types))
         self._channel = channel
@@ -96,6 +123,7 @@ class _Session:
         self._processor = processor
         self._stop = stop
         self._deliveries = Deliveries()
+        self._is_told = False
 
     def _is_over(self) -> bool:
         return self._stop.is_set() or self._channel.lost.is_set()
@@ -118,6 +146,13 @@ class _Session:
             await self._channel.cancel()
             await self._settlement.hand_back_all()
 
+    def _tell_of_consuming(self) -> None:
+        """Once a channel: only what the broker has answered counts."""
+        if not self._is_told:
+            self._is_told = True
+            log.info("consumer.started", queue=self._subscription.queue)
+            self._observer.observe(Consuming(self._subscription.queue))
+
     async def _wake_on(self, event: asyncio.Event) -> None:
         await event.wait()
         self._deliveries.arrived.set()
@@ -133,6 +168,7 @@ class _Session:
     async def _carefully(self) -> None:
         """One message at a time, until one has come that was never delivered before."""
         await self._channel.consume(self._subscription.queue, prefetch=1, on_delivery=self._receive)
+        self._tell_of_consuming()
         is_fresh = False
         while not is_fresh:
             await self._arrival()

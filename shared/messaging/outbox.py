@@ -30,6 +30,11 @@ ADD = text("""
     )
     RETURNING id
 """)
+#: How many are left, as far as that matters, and how old the oldest is: ids rise with time.
+LEFT = text("""
+    SELECT count(*) AS rows, coalesce(extract(epoch FROM now() - min(created_at)), 0)::float8 AS oldest_s
+    FROM (SELECT created_at FROM outbox ORDER BY id LIMIT 10000) AS oldest
+""")
 REMOVE = text("DELETE FROM outbox WHERE id = ANY(CAST(:remove AS bigint[]))")
 #: A claimed row is due again later, so that a relay that dies loses nothing; nothing is locked while it publishes.
 CLAIM = text("""
@@ -96,6 +101,12 @@ async def claim(tx: AsyncConnection, *, limit: int, held: Collection[int] = ()) 
     """Take rows that are due, of any service: they are due again later unless removed. `held` are left alone."""
     rows = await tx.execute(CLAIM, {"limit": limit, "held": list(held)})
     return [_row(*row) for row in rows]
+
+
+async def left(connection: AsyncConnection) -> tuple[int, float]:
+    """Count the rows that are not confirmed yet, up to 10,000, and give the age of the oldest in seconds."""
+    row = (await connection.execute(LEFT)).one()
+    return int(row.rows), float(row.oldest_s)
 
 
 def follow(traceparent: str | None) -> str:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import random
+import time
 import traceback
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
@@ -21,11 +22,13 @@ from shared.events import Event
 from shared.messaging import failures, outbox
 from shared.messaging.deliveries import Arrival, Deliveries
 from shared.messaging.envelope import Delivery, Failure, Invalid, Message
+from shared.messaging.facts import UNOBSERVED, Observer, Probe, Saved, Taken
 from shared.messaging.outbox import OutboxRow
 from shared.messaging.publisher import Dispatch
 from shared.messaging.replays import replayed, resolve
 from shared.messaging.settling import Settlement
-from shared.messaging.waiting import Probe, Waiting
+from shared.messaging.waiting import Waiting
+from shared.messaging.watchdog import WATCHFUL, Vigilance
 
 log = structlog.get_logger(__name__)
 
@@ -89,6 +92,7 @@ class Subscription:
     buries: bool = True
     #: Hold a batch at most this long for a dependency or a breaker, then put it back in the queue once.
     hold_s: float = 600.0
+    vigilance: Vigilance = WATCHFUL
 
     def at_most(self, messages: int) -> Subscription:
         """The same, with batches no larger than this."""
@@ -106,6 +110,7 @@ class Processor:
         subscription: Subscription,
         dispatch: Dispatch,
         probes: Mapping[str, Probe],
+        observer: Observer = UNOBSERVED,
     ) -> None:
         self._service = service
         self._database = database
@@ -113,7 +118,8 @@ class Processor:
         self._subscription = subscription
         self._dispatch = dispatch
         probes = {"database": database.probe, "network": database.probe, **probes}
-        self._waiting = Waiting(subscription.queue, subscription.hold_s, probes)
+        self._waiting = Waiting(subscription.queue, subscription.hold_s, probes, observer)
+        self._observer = observer
         self._state = failures.State()
         self._deliveries: Deliveries
         self._settlement: Settlement
@@ -138,6 +144,8 @@ class Processor:
         `in_place`: others may arrive meanwhile, so an open breaker is waited for here, and what of the batch it keeps
         from being tried goes back to the deliveries. Else it goes to the queue's end, no attempt spent.
         """
+        redelivered = sum(arrival.delivery.is_redelivered for arrival in batch)
+        self._observer.observe(Taken(self._subscription.queue, len(batch), redelivered))
         parts = _parts(batch)
         while parts and not self._settlement.is_lost:
             part = parts.pop()
@@ -238,7 +246,7 @@ class Processor:
             traces = {m.key: str(m.delivery.headers.get(outbox.TRACEPARENT, "")) for m in messages}
             async with aclosing(self._handler.prepare(self._database, messages)) as pieces:
                 async for piece in pieces:
-                    refused += await self._save(piece, traces)
+                    refused += await self._save(piece, messages, traces)
             await self._resolve(messages, refused)
         return refused
 
@@ -252,12 +260,15 @@ class Processor:
             async with self._database.begin() as tx:
                 await resolve(tx, self._subscription.queue, through)
 
-    async def _save(self, piece: object, traces: Mapping[str, str]) -> list[Apart]:
+    async def _save(self, piece: object, messages: Sequence[Message], traces: Mapping[str, str]) -> list[Apart]:
         confirmed = self._dispatch.confirmed
+        began = time.perf_counter()
         async with self._database.begin() as tx:
             effects = await self._handler.save(tx, piece)
             events = [effect for effect in effects if isinstance(effect, Event)]
             rows = await outbox.add(tx, self._service, events, confirmed, traces)
+        seconds = time.perf_counter() - began
+        self._observer.observe(Saved(self._subscription.queue, seconds, [m.event for m in messages], events))
         self._dispatch.forget(confirmed)
         await self._send(rows)
         return [effect for effect in effects if not isinstance(effect, Event)]

@@ -10,6 +10,7 @@ import structlog
 
 from shared.messaging import broker
 from shared.messaging.envelope import Outgoing
+from shared.messaging.facts import UNOBSERVED, Observer, PublishingFails
 from shared.messaging.outbox import OutboxRow
 from shared.messaging.topology import EVENTS_EXCHANGE, REQUEUE_EXCHANGE, queues_for
 
@@ -28,11 +29,14 @@ class PublishError(ConnectionError):
 class Publisher:
     """One connection to publish on, opened when first needed and again whenever it is lost."""
 
-    def __init__(self, url: str, app_id: str) -> None:
+    def __init__(self, url: str, app_id: str, observer: Observer = UNOBSERVED) -> None:
         self._url = url
         self._app_id = app_id
+        self._observer = observer
+        self._problem: str | None = None
         self._opening = asyncio.Lock()
         self._resources = AsyncExitStack()
+        self._leaving: set[asyncio.Task[None]] = set()
         self._channel: broker.UnderlayChannel | None = None
 
     async def publish(self, messages: Sequence[Outgoing]) -> None:
@@ -41,31 +45,70 @@ class Publisher:
         Raises:
             PublishError: some are not confirmed: the broker is away, or no queue takes one.
         """
-        for start in range(0, len(messages), CHUNK):
-            await self._publish(messages[start : start + CHUNK])
+        try:
+            for start in range(0, len(messages), CHUNK):
+                await self._publish(messages[start : start + CHUNK])
+        except PublishError as error:
+            self._note(str(error))
+            raise
+        self._note(None)
 
     async def ready(self) -> broker.UnderlayChannel:
-        """Return once connected.
+        """Return once connected to a broker that takes in what is published.
 
         Raises:
-            PublishError: the broker does not answer.
+            PublishError: the broker does not answer, or it is short of disk or memory.
         """
         try:
-            return await self._open_channel()
+            channel = await self._open_channel()
         except broker.BROKER_ERRORS as error:
             raise PublishError(f"the broker does not answer: {error}") from error
+        try:
+            await broker.takes_in(channel)
+        except TimeoutError as error:
+            raise PublishError("the broker takes nothing in: it is short of disk or memory") from error
+        return channel
+
+    def _note(self, problem: str | None) -> None:
+        """Log once that publishing fails, and once that it works again; tell the observer of every failure."""
+        if (problem is None) != (self._problem is None):
+            if problem is None:
+                log.info("publishing.works_again", publisher=self._app_id)
+            else:
+                log.warning("publishing.fails", publisher=self._app_id, error=problem)
+        if problem is not None or self._problem is not None:
+            self._observer.observe(PublishingFails(self._app_id, problem))
+        self._problem = problem
 
     async def _publish(self, messages: Sequence[Outgoing]) -> None:
         channel = await self.ready()
         problems = await broker.publish_confirmed(channel, messages, self._app_id)
+        if any(isinstance(problem, TimeoutError) for problem in problems):
+            await self._leave_if_silent(channel)
         refused: list[Outgoing] = []
         for message, problem in zip(messages, problems, strict=True):
             if isinstance(problem, broker.Refused) and message.exchange == EVENTS_EXCHANGE:
                 refused.append(message)
             elif problem is not None:
-                raise PublishError(f"not confirmed: {problem}") from problem
+                why = str(problem) or f"the broker did not answer within {broker.CONFIRM_TIMEOUT_S} s"
+                raise PublishError(f"not confirmed: {why}") from problem
         if refused:
             await self._detour(refused)
+
+    async def _leave_if_silent(self, channel: broker.UnderlayChannel) -> None:
+        """Give up a connection on which nothing comes back any more, unless the broker has said that it is blocked.
+
+        To close it would be to wait for an answer as well: that is done aside.
+        """
+        try:
+            await broker.takes_in(channel)
+        except TimeoutError:
+            return
+        if self._channel is channel:
+            self._channel = None
+            leaving = asyncio.create_task(_close(self._resources.pop_all()))
+            self._leaving.add(leaving)
+            leaving.add_done_callback(self._leaving.discard)
 
     async def _detour(self, refused: list[Outgoing]) -> None:
         """Bring to our own queues what a stranger's full queue made the broker refuse. It counts as sent."""
@@ -90,7 +133,7 @@ class Publisher:
     async def _open_channel(self) -> broker.UnderlayChannel:
         async with self._opening:
             if self._channel is None or self._channel.is_closed:
-                await self.close()
+                await _close(self._resources)
                 connection = await self._resources.enter_async_context(
                     broker.connect(self._url, f"{self._app_id} publishing")
                 )
@@ -99,14 +142,20 @@ class Publisher:
 
     async def close(self) -> None:
         self._channel = None
-        with suppress(*broker.BROKER_ERRORS):
-            await self._resources.aclose()
+        await _close(self._resources)
+        if self._leaving:
+            await asyncio.wait(self._leaving)
+
+
+async def _close(resources: AsyncExitStack) -> None:
+    with suppress(*broker.BROKER_ERRORS):
+        await resources.aclose()
 
 
 @asynccontextmanager
-async def open_publisher(amqp_url: str, app_id: str) -> AsyncIterator[Publisher]:
+async def open_publisher(amqp_url: str, app_id: str, observer: Observer = UNOBSERVED) -> AsyncIterator[Publisher]:
     """Give a publisher; the broker need not be there yet."""
-    publisher = Publisher(amqp_url, app_id)
+    publisher = Publisher(amqp_url, app_id, observer)
     try:
         yield publisher
     finally:
@@ -150,7 +199,7 @@ class Dispatch:
         try:
             await self._publisher.publish(row.messages)
         except PublishError as error:
-            log.warning("outbox.unconfirmed", row=row.id, events=len(row.messages), error=str(error))
+            log.debug("outbox.unconfirmed", row=row.id, events=len(row.messages), error=str(error))
         else:
             self._confirmed.add(row.id)
 

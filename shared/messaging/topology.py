@@ -11,12 +11,21 @@ from dataclasses import dataclass
 from typing import Any
 
 from aio_pika import ExchangeType
-from aio_pika.abc import AbstractChannel
+from aio_pika.abc import AbstractChannel, AbstractConnection
+from aio_pika.exceptions import AMQPError, ChannelNotFoundEntity, ChannelPreconditionFailed
 
 EVENTS_EXCHANGE = "leads"
 RETRY_EXCHANGE = "leads.retry"
 REQUEUE_EXCHANGE = "leads.requeue"
 DEAD_EXCHANGE = "leads.dead"
+
+#: In the order in which they are made, with their arguments.
+EXCHANGES: dict[str, dict[str, Any] | None] = {
+    DEAD_EXCHANGE: None,
+    REQUEUE_EXCHANGE: {"alternate-exchange": DEAD_EXCHANGE},
+    RETRY_EXCHANGE: None,
+    EVENTS_EXCHANGE: None,
+}
 
 DEAD_QUEUE = "dead"
 WORK_DELIVERY_LIMIT = 20
@@ -25,6 +34,10 @@ DEAD_DELIVERY_LIMIT = 1_000_000
 #: The ladder: a message that failed n times waits on the n-th rung; after the last it is dead.
 RETRY_DELAYS_MS = {"5s": 5_000, "30s": 30_000, "2m": 120_000, "10m": 600_000, "1h": 3_600_000}
 LADDER = tuple(RETRY_DELAYS_MS)
+
+
+class TopologyError(Exception):
+    """A queue is not what it must be; the message says which, how it differs and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,36 +93,105 @@ def queue_arguments() -> dict[str, dict[str, Any]]:
     return arguments
 
 
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """What brings messages of an exchange to a queue."""
+
+    exchange: str
+    key: str
+    arguments: dict[str, Any] | None = None
+
+
+def bindings_of(queue: str) -> list[Binding]:
+    """Give all bindings of a queue of ours."""
+    if queue == DEAD_QUEUE:
+        return [Binding(DEAD_EXCHANGE, "#")]
+    if queue.startswith("retry."):
+        return [Binding(RETRY_EXCHANGE, f"{queue.removeprefix('retry.')}.#")]
+    events = next(work.event_types for work in WORK_QUEUES if work.name == queue)
+    return [Binding(REQUEUE_EXCHANGE, f"*.{queue}"), *(Binding(EVENTS_EXCHANGE, event_type) for event_type in events)]
+
+
 async def declare(channel: AbstractChannel) -> None:
     """Make the whole topology, exchanges before queues, targets before sources. Idempotent.
 
     Raises:
         aio_pika.exceptions.ChannelPreconditionFailed: a queue or exchange exists with other arguments.
     """
-    topic = ExchangeType.TOPIC
-    dead = await channel.declare_exchange(DEAD_EXCHANGE, topic, durable=True)
-    requeue = await channel.declare_exchange(
-        REQUEUE_EXCHANGE, topic, durable=True, arguments={"alternate-exchange": DEAD_EXCHANGE}
-    )
-    retry = await channel.declare_exchange(RETRY_EXCHANGE, topic, durable=True)
-    events = await channel.declare_exchange(EVENTS_EXCHANGE, topic, durable=True)
-
+    await declare_exchanges(channel)
     queues = {
         name: await channel.declare_queue(name, durable=True, arguments=arguments)
         for name, arguments in reversed(queue_arguments().items())
     }
-    await queues[DEAD_QUEUE].bind(dead, "#")
-    for work in WORK_QUEUES:
-        await queues[work.name].bind(requeue, f"*.{work.name}")
-        for event_type in work.event_types:
-            await queues[work.name].bind(events, event_type)
-    for delay in RETRY_DELAYS_MS:
-        await queues[f"retry.{delay}"].bind(retry, f"{delay}.#")
+    for name, queue in queues.items():
+        for binding in bindings_of(name):
+            await queue.bind(binding.exchange, binding.key)
 
 
-async def check(channel: AbstractChannel) -> None:
-    """Raise ChannelNotFoundEntity for the first exchange or queue that is missing."""
-    for exchange in (EVENTS_EXCHANGE, RETRY_EXCHANGE, REQUEUE_EXCHANGE, DEAD_EXCHANGE):
-        await channel.get_exchange(exchange, ensure=True)
-    for queue in queue_arguments():
-        await channel.declare_queue(queue, passive=True)
+async def declare_exchanges(channel: AbstractChannel) -> None:
+    """Make the four exchanges. Raises as `declare` does."""
+    for exchange, arguments in EXCHANGES.items():
+        await channel.declare_exchange(exchange, ExchangeType.TOPIC, durable=True, arguments=arguments)
+
+
+async def missing_or_other(connection: AbstractConnection, queue: str) -> str | None:
+    """Say in words that a queue of ours is missing or has other arguments, and how it differs; None if it is well.
+
+    Changes nothing. Where the broker's user may not declare, other arguments cannot be seen.
+    """
+    try:
+        async with connection.channel() as channel:
+            await channel.declare_queue(queue, passive=True)
+    except ChannelNotFoundEntity:
+        return f"the queue {queue!r} is missing: run `leadline setup`"
+    return await other_arguments(connection, queue)
+
+
+async def refuse_other_arguments(connection: AbstractConnection, queue: str) -> None:
+    """Return if a queue of ours has the arguments it must have, or is not there yet.
+
+    Raises:
+        TopologyError: it has others.
+    """
+    try:
+        async with connection.channel() as channel:
+            await channel.declare_queue(queue, passive=True)
+    except ChannelNotFoundEntity:
+        return
+    if (problem := await other_arguments(connection, queue)) is not None:
+        raise TopologyError(problem)
+
+
+async def other_arguments(connection: AbstractConnection, queue: str) -> str | None:
+    """Say in words how the arguments of a queue that exists differ from those it must have; None if they do not."""
+    try:
+        async with connection.channel() as channel:
+            await channel.declare_queue(queue, durable=True, arguments=queue_arguments()[queue])
+    except ChannelPreconditionFailed as error:
+        how = str(error).partition(" - ")[2] or str(error)
+        return (
+            f"the queue {queue!r} is not as Leadline declares it: {how}; stop what consumes it,"
+            " then run `leadline setup --migrate-queues`, which moves its messages to a new one"
+        )
+    except AMQPError:
+        return None
+    return None
+
+
+async def problems(connection: AbstractConnection) -> list[str]:
+    """Say of every exchange that is missing, and every queue that is missing or not as it must be. Changes nothing."""
+    found = [
+        f"the exchange {exchange!r} is missing: run `leadline setup`"
+        for exchange in EXCHANGES
+        if not await _exists(connection, exchange)
+    ]
+    return found + [problem for queue in queue_arguments() if (problem := await missing_or_other(connection, queue))]
+
+
+async def _exists(connection: AbstractConnection, exchange: str) -> bool:
+    try:
+        async with connection.channel() as channel:
+            await channel.get_exchange(exchange, ensure=True)
+    except ChannelNotFoundEntity:
+        return False
+    return True

@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 
 import structlog
 
 from shared.errors import in_short
+from shared.messaging.facts import UNOBSERVED, Observer, Probe, Waits
 from shared.messaging.settling import Settlement
 
 log = structlog.get_logger(__name__)
-
-Probe = Callable[[], Awaitable[None]]
 
 PAUSE_LIMIT_S = 15.0
 FIRST_PAUSE_S = 1.0
@@ -25,8 +24,9 @@ FIRST_PAUSE_S = 1.0
 class Waiting:
     """What a consumer waits for, and for how long yet."""
 
-    def __init__(self, queue: str, hold_s: float, probes: Mapping[str, Probe]) -> None:
+    def __init__(self, queue: str, hold_s: float, probes: Mapping[str, Probe], observer: Observer = UNOBSERVED) -> None:
         self._queue = queue
+        self._observer = observer
         self._hold_s = hold_s
         self._probes = probes
         self._settlement: Settlement
@@ -36,18 +36,25 @@ class Waiting:
         self.what: str | None = None
 
     def begin(self, settlement: Settlement) -> None:
-        """Wait on a new channel from now on."""
+        """Wait on a new channel from now on: for nothing yet, unless the breaker is open."""
         self._settlement = settlement
+        if self._broken_since is None:
+            self._for(None)
 
     def over(self) -> None:
         """Something went through."""
-        self.what = None
+        self._for(None)
         self._broken_since = None
         self._pause_s = FIRST_PAUSE_S
 
+    def _for(self, what: str | None, *, is_breaker: bool = False) -> None:
+        if what != self.what:
+            self.what = what
+            self._observer.observe(Waits(self._queue, what, is_breaker))
+
     async def for_dependency(self, dependency: str, error: BaseException) -> bool:
         """Wait until a dependency answers again; False if the wait was given up."""
-        self.what = f"{dependency} to answer"
+        self._for(f"{dependency} to answer")
         log.warning("outage.begins", waits_for=dependency, error=in_short(error))
         probe = self._probes.get(dependency, _no_probe)
         async for _ in self._pauses():
@@ -56,7 +63,7 @@ class Waiting:
             except Exception as still:  # whatever it is, the dependency is not back
                 log.debug("outage.lasts", waits_for=dependency, error=in_short(still))
             else:
-                self.what = None
+                self._for(None)
                 log.info("outage.over", waited_for=dependency)
                 return True
         return False
@@ -67,7 +74,7 @@ class Waiting:
         if self._broken_since is None:
             log.error("breaker.open", queue=self._queue, error_type=fingerprint, exc_info=error)
             self._broken_since = now
-        self.what = f"the cause of {fingerprint} to be mended"
+        self._for(f"the cause of {fingerprint} to be mended", is_breaker=True)
         if not in_place:
             await self._settlement.pause(FIRST_PAUSE_S)
             return False

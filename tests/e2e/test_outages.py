@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import os
+from functools import partial
 
 import pytest
 
 from tests.feeding import a_lead, assert_each_exactly_once, everything_is_through, fed
+from tests.replica import Replica
 from tests.stack import ALL, MAILBOX, Stack
 from tests.waiting import eventually
 
-OUTAGE_S = float(os.environ.get("LEADLINE_E2E_OUTAGE_S", "15"))
-OTHERS_S = min(OUTAGE_S, 5)
+LONG = bool(os.environ.get("LEADLINE_LONG"))
+OUTAGE_S = float(os.environ.get("LEADLINE_E2E_OUTAGE_S", "60" if LONG else "15"))
+OTHERS_S = OUTAGE_S if LONG else min(OUTAGE_S, 5)
+#: Who cannot work without it, and a word of what it says then.
+MISSED = {"postgres": ("ingest", "database"), "broker": ("assigner", "not consuming"), "mailbox": ("notifier", "smtp")}
 #: The broker keeps what a queue's leader knew of 3 s ago.
 SETTLED_S = 3
 
@@ -32,17 +37,37 @@ async def test_an_outage_costs_no_attempt(stack: Stack, some: int, what: str) ->
         await eventually(lambda: stack.count("documents"), within=60)
         with stack.unattended(stack.one(MAILBOX)):
             await take_away(stack, what)
+            await eventually(partial(says_why, stack, *MISSED[what]), within=30)
+            assert [await stack.probe(each, "healthz") for each in services] == [(200, "alive\n")] * len(services)
             await asyncio.sleep(outage_s)  # the outage itself
             await bring_back(stack, what)
+    await eventually(partial(all_are_ready, stack, services), within=60)
     count = len(published)
     await eventually(lambda: everything_is_through(stack, count), within=120 + count / 10)
 
     assert [replica.pid for replica in services] == pids
     assert all(replica.is_running for replica in services)
+    told = {each.name: told_of_outages(stack, each.name) for each in services}
+    assert max(told.values()) <= 4, f"a line when it begins, not one a second: {told}"
     assert await stack.heard("ladder") == []
     assert await stack.count("dead_letters") == 0
     # A server that dies between a mail's final dot and its answer has it, and gets it once more.
     await assert_each_exactly_once(stack, count, killed_notifiers=0 if what == "broker" else 1)
+
+
+async def says_why(stack: Stack, name: str, word: str) -> bool:
+    """It is not ready, and says in words what it misses."""
+    status, said = await stack.probe(stack.one(name))
+    return status == 503 and word in said.lower()
+
+
+def told_of_outages(stack: Stack, name: str) -> int:
+    """How many lines of its log say that something is away; each of its consumers and publishers has its own."""
+    return max(len(stack.logged(name, event)) for event in ("outage.begins", "broker.lost", "publishing.fails"))
+
+
+async def all_are_ready(stack: Stack, services: list[Replica]) -> bool:
+    return {await stack.probe(each) for each in services} == {(200, "ready\n")}
 
 
 async def take_away(stack: Stack, what: str) -> None:

@@ -74,6 +74,14 @@ def test_a_command_names_a_module_that_exists(name: str) -> None:
     assert find_spec(f"services.{name}.__main__") is not None, f"services/{name}/__main__.py is missing"
 
 
+def test_each_service_is_asked_whether_it_is_ready() -> None:
+    """At the port that it answers on; the simulator answers none."""
+    for name in CONSUMERS:
+        assert "8081/readyz" in services()[name]["healthcheck"]["test"][-1], name
+        assert services()[name]["environment"]["LEADLINE_HEALTH_PORT"] == "8081"
+    assert services()["simulator"]["healthcheck"] == {"disable": True}
+
+
 def test_the_setup_command_exists() -> None:
     assert services()["setup"]["command"] == ["leadline", "setup"]
     result = subprocess.run([BIN / "leadline", "setup", "--help"], capture_output=True, text=True, check=False)

@@ -10,7 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from services.cli.local import endpoints, stack
+from services.cli.doctor.running import ready_urls
+from services.cli.local import endpoints, health, stack
 from services.cli.local.endpoints import Endpoints
 from services.cli.local.failures import LocalError
 from services.cli.local.locks import Users
@@ -76,6 +77,26 @@ def test_a_mail_server_of_the_user_is_used(state: Path, monkeypatch: pytest.Monk
     assert (where.smtp_host, where.smtp_port) == ("mail.example.com", 25)
     assert (where.database_url, where.amqp_url) == (given["DATABASE_URL"], given["AMQP_URL"])
     assert Processes(state).all() == []
+
+
+def test_each_service_has_a_port_for_its_probes(tmp_path: Path) -> None:
+    """Written down; one that runs keeps it, who starts anew gets another."""
+    processes = Processes(tmp_path)
+    first = health.give_ports(tmp_path, processes, ("ingest", "notifier"))
+    assert len(set(first.values())) == 2
+    processes.start("ingest", ["sleep", "60"])
+    try:
+        again = health.give_ports(tmp_path, processes, ("ingest", "notifier"))
+    finally:
+        processes.stop("ingest")
+    assert again["ingest"] == first["ingest"]
+    assert json.loads((tmp_path / "health.json").read_text())["ingest"] == f"http://127.0.0.1:{first['ingest']}"
+    assert ready_urls("amqp://127.0.0.1/", tmp_path) == {}, "no stack is up"
+    (tmp_path / "endpoints.json").write_text('{"amqp_url": "amqp://127.0.0.1/"}')
+    assert set(ready_urls("amqp://127.0.0.1/", tmp_path)) == {"ingest", "notifier"}
+    assert ready_urls("amqp://elsewhere/", tmp_path) == {}, "of another broker"
+    health.forget_ports(tmp_path)
+    assert not (tmp_path / "health.json").exists()
 
 
 def test_the_last_user_is_told_so(tmp_path: Path) -> None:

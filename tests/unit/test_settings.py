@@ -28,6 +28,8 @@ def nothing_set(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
         ("LEADLINE_SMTP_PORT", "mail", "valid integer"),
         ("CHECK_INTERVAL", "0", "greater than 0"),
         ("LEADLINE_DEAD_LETTER_DAYS", "0", "greater than or equal to 1"),
+        ("LEADLINE_HEALTH_PORT", "70000", "less than or equal to 65535"),
+        ("LEADLINE_RABBITMQ_API_URL", "broker:15672", "must begin with http://"),
     ],
 )
 def test_a_wrong_setting_is_named(monkeypatch: pytest.MonkeyPatch, variable: str, value: str, said: str) -> None:

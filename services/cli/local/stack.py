@@ -21,6 +21,7 @@ from services.cli.local import postgres, rabbitmq
 from services.cli.local.container import ContainerBroker, container_engine
 from services.cli.local.endpoints import Endpoints, given
 from services.cli.local.failures import LocalError
+from services.cli.local.health import forget_ports, give_ports
 from services.cli.local.locks import alone
 from services.cli.local.nodes import ROOT, STATE, Nodes
 from services.cli.local.ports import LOOPBACK, free_port, is_free
@@ -62,8 +63,9 @@ def up(state: Path = STATE, *, services: Sequence[str] = SERVICES) -> Endpoints:
             for command in SETUP:
                 leadline(*command, environment=environment)
             _apply_once(state, environment)
-            for name in services:
-                processes.start(name, [sys.executable, "-m", f"services.{name}"], environment=environment, folder=ROOT)
+            for name, port in give_ports(state, processes, services).items():
+                probed = {**environment, "LEADLINE_HEALTH_PORT": str(port)}
+                processes.start(name, [sys.executable, "-m", f"services.{name}"], environment=probed, folder=ROOT)
             wait_until(
                 lambda: not _waiting_for(processes, services, endpoints.amqp_url),
                 within_s=_SERVICES_WITHIN_S,
@@ -79,6 +81,7 @@ def down(state: Path = STATE) -> None:
         processes = Processes(state)
         _stop(state, processes, [process.name for process in processes.all()])
         Endpoints.withdraw(state)
+        forget_ports(state)
 
 
 def leadline(*arguments: str, environment: Mapping[str, str]) -> str:

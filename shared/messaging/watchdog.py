@@ -1,0 +1,118 @@
+"""The watchdog beside a consumer: looks every so often, on a connection of its own, whether the broker still knows it.
+
+Health is said by the broker's own words, not by what the client believes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import structlog
+
+from shared.messaging import broker
+from shared.messaging.broker import ConsumerChannel, QueueState
+from shared.messaging.facts import NotConsuming, Observer, QueueSeen
+from shared.messaging.settling import Settlement
+from shared.messaging.suspicion import GiveUp, Leave, Look, Rebuild, Renew, Suspicion, step
+
+log = structlog.get_logger(__name__)
+
+LOOK_WITHIN_S = 5.0
+
+
+class DeafConsumerError(Exception):
+    """New channels have not made the broker deliver again: the process must be started anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class Vigilance:
+    """How often a watchdog looks, and how long a queue with ready messages may deliver nothing."""
+
+    every_s: float = 15.0
+    quiet_limit_s: float = 60.0
+    #: An idle consumer is registered anew so often: not all that is wrong with one can be seen.
+    renew_after_s: float = 600.0
+
+
+WATCHFUL = Vigilance()
+
+
+class Watchdog:
+    """Watches one queue's consumer, from channel to channel."""
+
+    def __init__(self, amqp_url: str, service: str, queue: str, vigilance: Vigilance, observer: Observer) -> None:
+        self._url = amqp_url
+        self._name = f"{service} watching"
+        self._queue = queue
+        self._vigilance = vigilance
+        self._observer = observer
+        self._suspicion = Suspicion()
+
+    @asynccontextmanager
+    async def beside(self, channel: ConsumerChannel, settlement: Settlement) -> AsyncIterator[None]:
+        """Watch this channel while the block runs. A deaf one is marked as lost.
+
+        Raises:
+            DeafConsumerError: after the block, if channel after channel was deaf.
+        """
+        is_over = asyncio.Event()
+        task = asyncio.create_task(self._watch(channel, settlement, is_over))
+        try:
+            yield
+        finally:
+            is_over.set()
+            await task
+
+    async def _watch(self, channel: ConsumerChannel, settlement: Settlement, is_over: asyncio.Event) -> None:
+        while not await _within(is_over, self._vigilance.every_s):
+            state = await self._look()
+            if state is None or not channel.is_consuming or channel.lost.is_set():
+                continue
+            look = Look(state.consumers, state.ready, settlement.outstanding, settlement.quiet_s)
+            self._suspicion, verdict = step(
+                self._suspicion,
+                look,
+                quiet_limit_s=self._vigilance.quiet_limit_s,
+                renew_after_s=self._vigilance.renew_after_s,
+            )
+            match verdict:
+                case Leave():
+                    self._tell_of(state)
+                case Renew():
+                    log.debug("consumer.renewed", queue=self._queue, idle_s=round(look.quiet_s))
+                    self._tell_of(state)
+                    channel.lost.set()
+                case Rebuild(why):
+                    self._drop(channel, why)
+                case GiveUp(why):
+                    self._drop(channel, why)
+                    raise DeafConsumerError(f"{self._queue}: {why}, on one new channel after the other")
+
+    def _drop(self, channel: ConsumerChannel, why: str) -> None:
+        log.error("consumer.deaf", queue=self._queue, why=why)
+        self._observer.observe(NotConsuming(self._queue, why))
+        channel.lost.set()
+
+    def _tell_of(self, state: QueueState) -> None:
+        if self._suspicion == Suspicion():
+            self._observer.observe(QueueSeen(self._queue, state.ready, state.consumers))
+
+    async def _look(self) -> QueueState | None:
+        """Give the queue as the broker tells it; None if it does not tell, which the consumer notices by itself."""
+        try:
+            async with asyncio.timeout(LOOK_WITHIN_S), broker.connect(self._url, self._name) as connection:
+                return await broker.queue_state(connection, self._queue)
+        except broker.BROKER_ERRORS as error:
+            log.debug("watchdog.sees_nothing", queue=self._queue, error=str(error))
+            return None
+
+
+async def _within(event: asyncio.Event, seconds: float) -> bool:
+    try:
+        await asyncio.wait_for(event.wait(), seconds)
+    except TimeoutError:
+        return False
+    return True

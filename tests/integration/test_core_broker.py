@@ -1,0 +1,95 @@
+"""The core and a broker that restarts, falls silent, or a lock that somebody holds."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import replace
+
+import asyncpg
+import pytest
+
+from shared.messaging.watchdog import Vigilance
+from tests.conftest import sql
+from tests.integration.core import SUBSCRIPTION, Ground, Insert, drain, effects, lay_out, own_ground, publish, running
+from tests.proxy import open_proxy
+from tests.waiting import eventually
+
+MANY = 10_000
+#: The broker keeps what a queue's leader knew of 3 s ago.
+SETTLED_S = 3
+
+
+@pytest.fixture(scope="module")
+def ground() -> Iterator[Ground]:
+    with own_ground("broker") as ground:
+        yield ground
+
+
+async def saved(database_url: str, least: int) -> bool:
+    return len(await effects(database_url)) >= least
+
+
+async def is_outbox_empty(database_url: str) -> bool:
+    (row,) = await asyncio.to_thread(sql, database_url, "SELECT count(*) FROM outbox")
+    return bool(row["count"] == 0)
+
+
+async def assert_once(amqp_url: str, lead_ids: list[str]) -> None:
+    """Each lead's event was made once, whatever often it was sent; no attempt is spent."""
+    bodies: dict[str, set[bytes]] = {}
+    for message in await drain(amqp_url, "documents"):
+        bodies.setdefault(message.correlation_id or "", set()).add(message.body)
+    assert bodies.keys() == set(lead_ids)
+    assert max(len(each) for each in bodies.values()) == 1
+    assert [await drain(amqp_url, queue) for queue in ("dead", "retry.5s")] == [[], []]
+
+
+async def test_a_broker_that_is_killed_with_ten_thousand_messages_in_flight(ground: Ground) -> None:
+    database_url, amqp_url = ground.take()
+    await lay_out(amqp_url, database_url)
+    lead_ids = [f"lead{number}" for number in range(MANY)]
+    await publish(amqp_url, lead_ids)
+    await asyncio.sleep(SETTLED_S)  # younger quorum queues may not survive a kill
+    async with running(database_url, amqp_url, Insert()):
+        await eventually(lambda: saved(database_url, 500), within=60)
+        await asyncio.to_thread(ground.nodes.broker.kill)
+        before = len(await effects(database_url))
+        await asyncio.to_thread(ground.nodes.broker.start)
+        await eventually(lambda: saved(database_url, MANY), within=60)
+    assert before < MANY
+    await assert_once(amqp_url, lead_ids)
+
+
+async def test_a_broker_that_is_gone_without_a_word(ground: Ground) -> None:
+    """The client's connection is half open; the watchdog sees before any heartbeat that nobody consumes."""
+    database_url, amqp_url = ground.take()
+    await lay_out(amqp_url, database_url)
+    watched = replace(SUBSCRIPTION, vigilance=Vigilance(every_s=0.5))
+    async with open_proxy(amqp_url) as proxy, running(database_url, proxy.url, Insert(), watched):
+        await publish(amqp_url, ["before"])
+        await eventually(lambda: saved(database_url, 1), within=20)
+        proxy.half_open()
+        await publish(amqp_url, ["after"])
+        await eventually(lambda: saved(database_url, 2), within=30)
+        await eventually(lambda: is_outbox_empty(database_url), within=60)
+    await assert_once(amqp_url, ["before", "after"])
+
+
+async def test_a_lock_that_is_held_holds_up_one_batch(ground: Ground) -> None:
+    """Its statement is cut again and again; another replica goes on, and what waited is through when it is let go."""
+    database_url, amqp_url = ground.take()
+    await lay_out(amqp_url, database_url)
+    holder = await asyncpg.connect(database_url.replace("+asyncpg", ""))
+    held = holder.transaction()
+    await held.start()
+    await holder.execute("INSERT INTO effects (lead_id) VALUES ('held')")
+    singly = replace(SUBSCRIPTION, batch_size=1)
+    others = [f"lead{number}" for number in range(50)]
+    async with running(database_url, amqp_url, Insert(), singly), running(database_url, amqp_url, Insert(), singly):
+        await publish(amqp_url, ["held", *others])
+        await eventually(lambda: saved(database_url, 45), within=15)
+        await held.rollback()
+        await eventually(lambda: saved(database_url, 51), within=30)
+    await holder.close()
+    await assert_once(amqp_url, ["held", *others])

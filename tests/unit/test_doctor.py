@@ -1,0 +1,72 @@
+"""What the management API's answers and two clocks mean."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from services.cli.doctor.databases import clocks_apart
+from services.cli.doctor.management import is_leaderless, management_of, refuses_when_full, undrained
+
+QUORUM = {"name": "ingest", "type": "quorum", "leader": "a@h", "online": ["a@h"], "state": "running"}
+
+
+@pytest.mark.parametrize(
+    ("change", "leaderless"),
+    [({}, False), ({"leader": ""}, True), ({"online": ["b@h"]}, True), ({"state": "minority"}, True)],
+)
+def test_a_queue_without_leader(change: dict[str, Any], leaderless: bool) -> None:
+    assert is_leaderless({**QUORUM, **change}) is leaderless
+    assert not is_leaderless({**QUORUM, **change, "type": "classic"})
+
+
+@pytest.mark.parametrize(
+    ("queue", "why"),
+    [
+        ({"arguments": {}, "messages": 9}, None),
+        ({"arguments": {"x-max-length": 5}, "messages": 5}, None),  # drops its oldest
+        ({"arguments": {"x-max-length": 5, "x-overflow": "reject-publish"}, "messages": 4}, None),
+        ({"arguments": {"x-max-length": 5, "x-overflow": "reject-publish"}, "messages": 5}, "full (max-length 5)"),
+        (
+            {"effective_policy_definition": {"max-length-bytes": 9, "overflow": "reject-publish"}, "message_bytes": 10},
+            "full (max-length-bytes 9)",
+        ),
+        ({"state": "down"}, "it is down"),
+    ],
+)
+def test_a_queue_that_makes_the_broker_refuse(queue: dict[str, Any], why: str | None) -> None:
+    said = refuses_when_full(queue)
+    assert said is None if why is None else why in str(said)
+
+
+def test_expired_messages_that_nobody_takes() -> None:
+    """They are counted, and neither ready nor delivered."""
+    queues = [
+        {"name": "retry.5s", "messages": 2, "messages_ready": 0},
+        {"name": "retry.1h", "messages": 2, "messages_ready": 2},
+        {"name": "ingest", "messages": 5, "messages_ready": 1, "messages_unacknowledged": 4},
+    ]
+    assert undrained(queues) == {"retry.5s"}
+
+
+@pytest.mark.parametrize(
+    ("amqp_url", "url", "user", "vhost"),
+    [
+        ("amqp://127.0.0.1/", "http://127.0.0.1:15672", "guest", "/"),
+        ("amqp://h:1/%2F", "http://h:15672", "guest", "/"),
+        ("amqps://u%40x:p@h/leads", "https://h:15671", "u@x", "leads"),
+    ],
+)
+def test_where_the_api_is(amqp_url: str, url: str, user: str, vhost: str) -> None:
+    management = management_of(amqp_url)
+    assert (management.url, management.user, management.vhost) == (url, user, vhost)
+    assert management_of(amqp_url, "http://elsewhere:1/").url == "http://elsewhere:1"
+
+
+@pytest.mark.parametrize(("apart_s", "said"), [(0.5, None), (3, "3 s ahead of"), (-7, "7 s behind")])
+def test_clocks(apart_s: float, said: str | None) -> None:
+    now = datetime(2026, 3, 1, tzinfo=UTC)
+    found = clocks_apart(now + timedelta(seconds=apart_s), now, now)
+    assert [said in finding.what for finding in found] == ([] if said is None else [True]) if said else not found
