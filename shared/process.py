@@ -24,7 +24,10 @@ def run_service(name: str, serve: Serve) -> None:
         sys.exit(_refused(error))
     configure_observability(name, settings)
     spare_the_collector()
-    uvloop.run(_until_signalled(serve, settings))
+    try:
+        uvloop.run(_until_signalled(serve, settings))
+    except SettingsError as error:  # what a setting names, as a folder of templates, is looked at by its service
+        sys.exit(_refused(error))
 
 
 def spare_the_collector() -> None:

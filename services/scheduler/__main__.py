@@ -1,4 +1,4 @@
-"""Scheduler: the clock → assignment.requested, lot.requested, document.ready for mails; old dead letters go."""
+"""Scheduler: the clock → assignment.requested, lot.requested; requests for mails that waited; old dead letters go."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         open_publisher(settings.amqp_url, "scheduler") as publisher,
         asyncio.TaskGroup() as rounds,
     ):
-        sweep = partial(sweep_all, database, publisher)
+        sweep = partial(sweep_all, database, publisher, env=settings.env)
         rounds.create_task(every(settings.check_interval, "sweep", sweep, stop))
         rounds.create_task(every(TICK_S, "lots", LotTicker(database, publisher).tick, stop))
         retention = Retention(settings.dead_letter_days, settings.new_dead_letter_days)
