@@ -32,7 +32,8 @@ def upgrade() -> None:
     op.add_column("notifications", sa.Column("store_code", sa.Text(), nullable=True))
     for part in ("part", "parts"):
         op.add_column("notifications", sa.Column(part, sa.SmallInteger(), server_default=sa.text("1"), nullable=False))
-    op.add_column("notification_deliveries", sa.Column("display_name", sa.Text(), nullable=True))
+    for column in ("display_name", "deferred_by"):
+        op.add_column("notification_deliveries", sa.Column(column, sa.Text(), nullable=True))
     op.create_table(
         "notification_sheets",
         sa.Column("profile_id", sa.BigInteger(), autoincrement=False, nullable=False),
@@ -68,7 +69,8 @@ def downgrade() -> None:
     op.drop_index("ix_notifications_lot_id", table_name="notifications")
     op.drop_constraint(op.f("uq_notifications_profile_id_mail_key"), "notifications")
     op.drop_table("notification_sheets")
-    op.drop_column("notification_deliveries", "display_name")
+    for column in ("display_name", "deferred_by"):
+        op.drop_column("notification_deliveries", column)
     for column in ("mail_key", "lot_id", "store_code", "part", "parts"):
         op.drop_column("notifications", column)
     op.create_unique_constraint(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.utils import parseaddr
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -20,7 +20,7 @@ from services.notifier.claims import CLAIM_IDLE_S, claimed
 from services.notifier.errands import Desk, Errand, StoreErrand, UnknownSubjectError, errands
 from services.notifier.mailer import MailServerGoneError
 from services.notifier.pacing import Pace
-from services.notifier.planning import Note, Pin, Send, Step, merged, outcome
+from services.notifier.planning import Note, Pin, Send, Step, Visit, merged, outcome
 from services.notifier.posting import Post
 from services.notifier.results import Result
 from shared.db.session import Database
@@ -101,14 +101,14 @@ class MailSheets:
 
     async def _run(self, database: Database, message: Message, errand: Errand) -> AsyncGenerator[Piece, None]:
         """Do one step after the other, until there is nothing left or somebody else is at it: a claim for each."""
-        tried: set[str] = set()
+        visit = Visit(_asker(message))
         while True:
             async with database.reading() as connection:
-                step = await errand.look(connection, self._desk, tried)
+                step = await errand.look(connection, self._desk, visit)
             if step is None:
                 return
             if isinstance(step, Note):
-                tried.add(step.mail.key)
+                visit.tried.add(step.mail.key)
                 yield Noted(self._result(errand, step))
                 continue
             if isinstance(step, Send) and self._pace is not None and not await self._pace.turn():
@@ -118,9 +118,9 @@ class MailSheets:
                 if claim is None:
                     yield Busy(message)
                     return
-                step = await errand.look(claim, self._desk, tried)  # another may have done it meanwhile
+                step = await errand.look(claim, self._desk, visit)  # another may have done it meanwhile
                 if isinstance(step, Note | Send):
-                    tried.add(step.mail.key)
+                    visit.tried.add(step.mail.key)
                 if step is not None:
                     yield await self._do(claim, message, errand, step)
 
@@ -141,8 +141,12 @@ class MailSheets:
         if self._pace is not None:
             self._pace.sent()
         sent = await self._post.send(claim, errand, step)
-        status, reason = outcome(merged(step.mail, sent.deliveries), step.shown)
-        result = Result(errand.profile.id, step.mail, status, reason, sent.deliveries, errand.lot_id, errand.store_code)
+        asker = _asker(message)
+        deliveries = tuple(
+            replace(each, deferred_by=asker) if each.status == "deferred" else each for each in sent.deliveries
+        )
+        status, reason = outcome(merged(step.mail, deliveries), step.shown)
+        result = Result(errand.profile.id, step.mail, status, reason, deliveries, errand.lot_id, errand.store_code)
         return Mailed(message, result, sent.sheets)
 
     async def _parts(self, claim: AsyncConnection, errand: StoreErrand, pin: Pin) -> Iterator[Result]:
@@ -158,6 +162,11 @@ class MailSheets:
 
     def _result(self, errand: Errand, step: Note) -> Result:
         return Result(errand.profile.id, step.mail, step.status, step.reason, (), errand.lot_id, errand.store_code)
+
+
+def _asker(message: Message) -> str | None:
+    """What all copies of the message have in common, on the ladder and from the dead; None: it came without an id."""
+    return message.event.event_id if "event_id" in message.event.model_fields_set else None
 
 
 def _told(notification_id: int, result: Result, sheets: Sequence[tuple[int, str]]) -> Iterator[Effect]:

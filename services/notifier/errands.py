@@ -6,7 +6,7 @@ from a look under the claim.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from zoneinfo import ZoneInfo
 
@@ -15,7 +15,18 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.notifier import queries
 from services.notifier.contents import Content, Link, SheetContent, StoreContent, StoreSheet, SummaryContent
 from services.notifier.message import Recipient, message_id_for
-from services.notifier.planning import LotSheet, Mail, State, Step, StoreMails, distinct, next_for, next_of, numbered
+from services.notifier.planning import (
+    LotSheet,
+    Mail,
+    State,
+    Step,
+    StoreMails,
+    Visit,
+    distinct,
+    next_for,
+    next_of,
+    numbered,
+)
 from services.notifier.queries import Lot, Profile, Sheet
 from shared.events import DocumentReady, LotCompleted
 
@@ -51,17 +62,17 @@ class SheetErrand:
     def store_code(self) -> str | None:
         return self.sheet.store_code
 
-    async def look(self, connection: AsyncConnection, desk: Desk, tried: Collection[str]) -> Step | None:
+    async def look(self, connection: AsyncConnection, desk: Desk, visit: Visit) -> Step | None:
         """Say what is next; None: nothing."""
         key = f"sheet:{self.sheet.sheet_key}"
-        if key in tried:
+        if key in visit.tried:
             return None
         mail = await queries.read_mail(connection, self.profile.id, key) or desk.mail(self.profile, key)
         current = await self._recipients(connection, desk)
         # Read again: it may have been superseded while the claim was waited for.
         sheet = await queries.read_sheet(connection, self.sheet.id) or self.sheet
         mail = replace(mail, document_ids=(sheet.id,))
-        return next_for(mail, current, void=sheet.void, nobody=self._nobody())
+        return next_for(mail, current, void=sheet.void, nobody=self._nobody(), asker=visit.asker)
 
     async def content(
         self, connection: AsyncConnection, mail: Mail, sheets: Sequence[Sheet], links: Sequence[Link]
@@ -108,7 +119,7 @@ class StoreErrand:
     def identity(self) -> str:
         return f"{self.profile.id} lot {self.lot_id} {self.store_code or ''}"
 
-    async def look(self, connection: AsyncConnection, desk: Desk, tried: Collection[str]) -> Step | None:
+    async def look(self, connection: AsyncConnection, desk: Desk, visit: Visit) -> Step | None:
         """Say what is next; None: nothing."""
         mails = await queries.read_lot_mails(connection, self.profile.id, self.lot_id, self.store_code)
         number = sum(1 for mail in mails if mail.document_ids) + 1
@@ -118,8 +129,9 @@ class StoreErrand:
             current=distinct(await queries.recipients(connection, self.profile.id, desk.env, self.store_code)),
             awaited=desk.mail(self.profile, self._key(number)),
             nobody=nobody_of(self.store_code),
+            asker=visit.asker,
         )
-        return next_of(known, tried)
+        return next_of(known, visit.tried)
 
     def mails(self, desk: Desk, number: int, parts: Sequence[Sequence[LotSheet]]) -> list[Mail]:
         """Give the mails that carry these parts, from this number on."""
@@ -176,14 +188,15 @@ class SummaryErrand:
     def lot_id(self) -> int:
         return self.lot.id
 
-    async def look(self, connection: AsyncConnection, desk: Desk, tried: Collection[str]) -> Step | None:
+    async def look(self, connection: AsyncConnection, desk: Desk, visit: Visit) -> Step | None:
         """Say what is next; None: nothing."""
         key = f"lot:{self.lot.id}"
-        if key in tried:
+        if key in visit.tried:
             return None
         mail = await queries.read_mail(connection, self.profile.id, key) or desk.mail(self.profile, key)
         current = distinct(await queries.recipients(connection, self.profile.id, desk.env, None))
-        return next_for(mail, current, void=None, nobody="no recipient is active for the summaries of lots")
+        nobody = "no recipient is active for the summaries of lots"
+        return next_for(mail, current, void=None, nobody=nobody, asker=visit.asker)
 
     async def content(
         self, connection: AsyncConnection, mail: Mail, sheets: Sequence[Sheet], links: Sequence[Link]

@@ -8,7 +8,7 @@ stored: whoever comes second, or again, finds the same.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from services.notifier.message import Recipient, SendAs
@@ -42,11 +42,15 @@ class LotSheet:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """What the server said about one recipient: `sent`, `deferred` or `refused`."""
+    """What the server said about one recipient: `sent`, `deferred` or `refused`.
+
+    `deferred_by`: the event whose message waits on the retry ladder for this recipient; others leave it to that one.
+    """
 
     recipient: Recipient
     status: str
     answer: str
+    deferred_by: str | None = None
 
     @property
     def address(self) -> str:
@@ -64,6 +68,14 @@ class Mail:
     parts: int = 1
     is_late: bool = False
     deliveries: tuple[Delivery, ...] = ()
+
+    def is_open_for(self, recipient: Recipient, asker: str | None) -> bool:
+        """Whether the recipient may be tried by this event's message; None: by anybody's."""
+        return all(
+            each.status == "deferred" and (asker is None or each.deferred_by in {None, asker})
+            for each in self.deliveries
+            if each.address.casefold() == recipient.address.casefold()
+        )
 
     @property
     def somebody_has_it(self) -> bool:
@@ -109,19 +121,17 @@ def distinct(recipients: Iterable[Recipient]) -> tuple[Recipient, ...]:
     return tuple(found.values())
 
 
-def next_for(mail: Mail, current: Sequence[Recipient], *, void: str | None, nobody: str) -> Note | Send | None:
+def next_for(
+    mail: Mail, current: Sequence[Recipient], *, void: str | None, nobody: str, asker: str | None = None
+) -> Note | Send | None:
     """What is next for a mail whose sheets are known; None: nothing.
 
-    `void`: why none of its sheets may go; `nobody`: what to say where it has no recipients.
+    `void`: why none of its sheets may go; `nobody`: what to say where it has no recipients; `asker`: the event whose
+    message it is looked at for, None for nobody's.
     """
     addresses = {each.address.casefold() for each in current}
-    answered = {each.address.casefold(): each.status for each in mail.deliveries}
     shown = tuple(each.recipient for each in mail.deliveries) if mail.somebody_has_it else tuple(current)
-    left = tuple(
-        each
-        for each in shown
-        if each.address.casefold() in addresses and answered.get(each.address.casefold()) in {None, "deferred"}
-    )
+    left = tuple(each for each in shown if each.address.casefold() in addresses and mail.is_open_for(each, asker))
     if mail.somebody_has_it:
         return Send(mail, shown, left) if left and void is None else None
     if void is not None:
@@ -129,6 +139,14 @@ def next_for(mail: Mail, current: Sequence[Recipient], *, void: str | None, nobo
     if not current:
         return Note(mail, "waiting", nobody)
     return Send(mail, shown, left) if left else None
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """A message's course through the mails that it asks for: its event, and the keys of those that it has tried."""
+
+    asker: str | None = None
+    tried: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +159,7 @@ class StoreMails:
     #: Gives the mail of a number, as it would be.
     awaited: Mail
     nobody: str
+    asker: str | None = None
 
 
 def next_of(known: StoreMails, tried: Collection[str]) -> Step | None:
@@ -151,7 +170,7 @@ def next_of(known: StoreMails, tried: Collection[str]) -> Step | None:
     ready = {each.document_id for each in known.sheets if each.state is State.READY}
     for mail in (each for each in known.mails if each.document_ids and each.key not in tried):
         void = None if ready & {*mail.document_ids} else "its sheets are void"
-        if (step := next_for(mail, known.current, void=void, nobody=known.nobody)) is not None:
+        if (step := next_for(mail, known.current, void=void, nobody=known.nobody, asker=known.asker)) is not None:
             return step
     return _new_of(known, tried)
 

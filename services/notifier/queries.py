@@ -56,7 +56,8 @@ MAILS = """
     SELECT notifications.mail_key, notifications.message_id, notifications.part, notifications.parts,
            ARRAY(SELECT document_id FROM notification_sheets WHERE notification_id = notifications.id
                  ORDER BY document_id) AS document_ids,
-           coalesce((SELECT jsonb_agg(jsonb_build_array(email_address, display_name, send_as, status, answer)
+           coalesce((SELECT jsonb_agg(jsonb_build_array(email_address, display_name, send_as, status, answer,
+                                                        deferred_by)
                                       ORDER BY updated_at, email_address)
                      FROM notification_deliveries WHERE notification_id = notifications.id), '[]') AS deliveries
     FROM notifications
@@ -228,7 +229,7 @@ def _mail(row: Any) -> Mail:
         part=row["part"],
         parts=row["parts"],
         deliveries=tuple(
-            Delivery(Recipient(address, name, SendAs(send_as)), status, answer or "")
-            for address, name, send_as, status, answer in row["deliveries"]
+            Delivery(Recipient(address, name, SendAs(send_as)), status, answer or "", deferred_by)
+            for address, name, send_as, status, answer, deferred_by in row["deliveries"]
         ),
     )

@@ -40,12 +40,14 @@ ADD_SHEETS = text("""
     ON CONFLICT (profile_id, document_id) DO NOTHING
 """)
 ADD_DELIVERIES = text("""
-    INSERT INTO notification_deliveries (notification_id, email_address, display_name, send_as, status, answer)
-    SELECT :notification_id, address, name, send_as, status, answer
+    INSERT INTO notification_deliveries (notification_id, email_address, display_name, send_as, status, answer,
+                                         deferred_by)
+    SELECT :notification_id, address, name, send_as, status, answer, deferred_by
     FROM unnest(CAST(:addresses AS text[]), CAST(:names AS text[]), CAST(:send_as AS text[]),
-                CAST(:statuses AS text[]), CAST(:answers AS text[])) AS new (address, name, send_as, status, answer)
+                CAST(:statuses AS text[]), CAST(:answers AS text[]), CAST(:deferred_by AS text[]))
+         AS new (address, name, send_as, status, answer, deferred_by)
     ON CONFLICT (notification_id, email_address) DO UPDATE
-    SET status = excluded.status, answer = excluded.answer, updated_at = now()
+    SET status = excluded.status, answer = excluded.answer, deferred_by = excluded.deferred_by, updated_at = now()
 """)
 
 
@@ -98,6 +100,7 @@ async def _add_deliveries(tx: AsyncConnection, notification_id: int, deliveries:
             "send_as": [each.recipient.send_as.value for each in deliveries],
             "statuses": [each.status for each in deliveries],
             "answers": [each.answer for each in deliveries],
+            "deferred_by": [each.deferred_by for each in deliveries],
         },
     )
 

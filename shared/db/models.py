@@ -659,6 +659,8 @@ class NotificationDelivery(Base):
     send_as: Mapped[str]
     status: Mapped[str]
     answer: Mapped[str | None]
+    #: The id of the event whose message waits on the retry ladder for this recipient.
+    deferred_by: Mapped[str | None]
     updated_at: Mapped[datetime] = mapped_column(server_default=NOW)
     __table_args__ = (CheckConstraint("status IN ('sent', 'deferred', 'refused')", name="status"),)
 

@@ -27,7 +27,7 @@ from services.ingest.consumer import StoreLeads
 from services.ingest.reference import ReferenceReader
 from services.notifier import queries as notifier
 from services.notifier.errands import Desk, Errand, UnknownSubjectError, errands
-from services.notifier.planning import Note, Pin
+from services.notifier.planning import Note, Pin, Visit
 from shared.db.session import Database
 from shared.events import (
     AssignmentRequested,
@@ -252,7 +252,7 @@ class NotifierTrial:
 
     async def _of(self, connection: AsyncConnection, errand: Errand) -> Verdict | None:
         """Say what would come of the next step; None: nothing is left to do."""
-        step = await errand.look(connection, Desk(self.env, "localhost"), ())
+        step = await errand.look(connection, Desk(self.env, "localhost"), Visit())
         if step is None:
             return None
         if isinstance(step, Note):
