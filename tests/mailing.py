@@ -47,8 +47,9 @@ class Office:
             await mailer.close()
 
     async def make(self, *assigned: LeadAssigned) -> list[DocumentReady]:
-        """Have the sheets made; what is told of them."""
-        return of(await self.documents.run(*assigned), DocumentReady)
+        """Have the sheets made; what is told of them, as it arrives."""
+        told = of(await self.documents.run(*assigned), DocumentReady)
+        return [DocumentReady.model_validate_json(event.to_json()) for event in told]
 
     async def asked(self) -> list[Event]:
         """What a sweep asks for, as the relay would send it."""
