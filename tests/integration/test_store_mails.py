@@ -17,6 +17,9 @@ import pytest
 import trustme
 from aiosmtpd.smtp import SMTP, AuthResult
 
+from services.cli.leads import read_story
+from services.cli.sheets import read_sheet
+from services.cli.statistics import read_statistics
 from services.notifier.consumer import Mailed, Pinned
 from services.notifier.pacing import Pace
 from services.notifier.posting import Links
@@ -122,6 +125,30 @@ async def test_the_last_sheets_committed_at_once_are_missed_by_nobody(database: 
         await office.notifier().run(each.message)
 
     assert office.arrived == [("ann", [f"000{number}" for number in range(1, 7)])]
+
+
+async def test_the_commands_tell_of_each_mail(database: Database, office: Office) -> None:
+    """Of one that waits for other sheets, too; and why mails wait."""
+    told = await lay_out_lot(database, S1=2)
+    await add_recipients(database, PROFILE, "ann@example.com")
+    notifier = office.notifier()
+    await notifier.run(*await office.make(told["S1"][0]))
+
+    async def mails() -> list[tuple[Any, ...]]:
+        story = await read_story(database, "L11")
+        return [(each["mail_of"], each["mail"], each["recipients"]) for each in story.documents]
+
+    assert sorted(await mails()) == [("agent_sheet", "waiting", None), (PROFILE, "waiting", None)]
+    await notifier.run(*await office.make(told["S1"][1]))
+    assert sorted(await mails()) == [("agent_sheet", "waiting", None), (PROFILE, "sent", "ann@example.com sent")]
+    sheet = await read_sheet(database, "lot-7-S1-0001")
+    assert [each["status"] for each in sheet.mails if each["mail_of"] == PROFILE] == ["sent"]
+    statistics = await read_statistics(database)
+    assert (statistics.emails, statistics.mails_waiting) == (1, 2)
+    assert {each["reason"] for each in statistics.mails} == {
+        "agent 0001 has no e-mail address",
+        "agent 0002 has no e-mail address",
+    }
 
 
 # Void, superseded, late.

@@ -28,6 +28,8 @@ def nothing_set(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
         ("LEADLINE_SMTP_PORT", "mail", "valid integer"),
         ("CHECK_INTERVAL", "0", "greater than 0"),
         ("LEADLINE_DEAD_LETTER_DAYS", "0", "greater than or equal to 1"),
+        ("LEADLINE_PUBLIC_URL", "leads.example.com", "must begin with https://"),
+        ("LEADLINE_SMTP_PER_MINUTE", "-1", "greater than or equal to 0"),
     ],
 )
 def test_a_wrong_setting_is_named(monkeypatch: pytest.MonkeyPatch, variable: str, value: str, said: str) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from datetime import UTC, date, datetime, timedelta, timezone
 from email.message import EmailMessage
 from pathlib import Path
@@ -120,6 +123,17 @@ def test_a_broken_template_is_told_of_at_the_start(tmp_path: Path, name: str, co
     (tmp_path / name).write_text(content)
     with pytest.raises(SettingsError, match=f"LEADLINE_TEMPLATES_DIR: {said}.*remove the file to use ours"):
         Templates(tmp_path)
+
+
+def test_a_notifier_does_not_start_with_a_broken_template(tmp_path: Path) -> None:
+    """Its exit code is that of a wrong setting, and one line says what is wrong."""
+    (tmp_path / "sheet.txt").write_text("{% if %}")
+    environment = {**os.environ, "LEADLINE_TEMPLATES_DIR": str(tmp_path)}
+    command = [sys.executable, "-m", "services.notifier"]
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("LEADLINE_TEMPLATES_DIR: sheet.txt, line 1: ")
+    assert len(ended.stderr.splitlines()) == 1
 
 
 def test_a_folder_that_is_not_there_is_told_of(tmp_path: Path) -> None:
