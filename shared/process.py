@@ -41,7 +41,7 @@ def run_service(name: str, serve: Serve) -> None:
     spare_the_collector()
     try:
         code = uvloop.run(_until_signalled(name, serve, settings))
-    except SettingsError as error:
+    except SettingsError as error:  # what a setting names, as a folder of templates, is looked at by its service
         code = _refused(error)
     sys.exit(code)
 

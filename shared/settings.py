@@ -40,6 +40,13 @@ class Settings(BaseSettings):
     smtp_tls: bool = False
     smtp_starttls: bool | None = None
     mail_from: str = "Leadline <leadline@example.com>"
+    #: Mails that one notifier sends in any minute; 0: as many as there are.
+    smtp_per_minute: int = Field(default=0, ge=0)
+    #: A folder whose templates are used in the place of ours of the same name.
+    templates_dir: Path | None = None
+    #: Where people reach the API: sheets too large for a mail are sent as links to it, which open for so many days.
+    public_url: str = ""
+    link_days: int = Field(default=14, ge=1, le=365)
 
     #: A folder, or a URL that fsspec knows, as `s3://bucket/sheets`.
     sheets_dir: Annotated[Path | str, BeforeValidator(_folder_or_url)] = Field(
@@ -105,12 +112,17 @@ class Settings(BaseSettings):
             raise ValueError("must begin with amqp:// or amqps://")
         return url
 
-    @field_validator("rabbitmq_api_url")
+    @field_validator("public_url", "rabbitmq_api_url")
     @classmethod
     def _is_http(cls, url: str) -> str:
-        if url and not url.startswith(("http://", "https://")):
-            raise ValueError("must begin with http:// or https://")
+        if url and not url.startswith(("https://", "http://")):
+            raise ValueError("must begin with https:// or http://")
         return url
+
+    @field_validator("templates_dir", mode="before")
+    @classmethod
+    def _blank_is_none(cls, folder: object) -> object:
+        return None if folder == "" else folder
 
     @field_validator("sheet_key")
     @classmethod

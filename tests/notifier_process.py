@@ -8,6 +8,8 @@ from pathlib import Path
 
 from services.notifier.consumer import SUBSCRIPTION, MailSheets
 from services.notifier.mailer import Mailer, MailServer
+from services.notifier.posting import Post
+from services.notifier.templating import Templates
 from shared.db.session import open_database
 from shared.messaging.loop import consume
 from shared.process import stop_on_signals
@@ -17,10 +19,10 @@ from shared.sheetstore import SheetStore
 async def main(database_url: str, amqp_url: str, smtp_port: str, sheets: str, claim_idle_s: str) -> None:
     stop = stop_on_signals()
     mailer = Mailer(MailServer("127.0.0.1", int(smtp_port)))
+    sender = "Leads <leads@example.com>"
     handler = MailSheets(
-        mailer,
-        SheetStore(Path(sheets)).read,
-        sender="Leads <leads@example.com>",
+        Post(mailer, SheetStore(Path(sheets)).read, Templates(), sender=sender),
+        sender=sender,
         env="prod",
         claim_idle_s=float(claim_idle_s),
     )

@@ -34,10 +34,17 @@ HISTORY = text("""
 """)
 DOCUMENTS = text("""
     SELECT documents.sheet_key AS sheet, documents.status, documents.file_path AS file, documents.created_at AS at,
-           notifications.status AS mail, notifications.reason, notifications.sent_at
+           profiles.code AS mail_of, notifications.status AS mail, notifications.reason, notifications.sent_at,
+           (SELECT string_agg(email_address || ' ' || deliveries.status, ', ' ORDER BY email_address)
+            FROM notification_deliveries AS deliveries WHERE notification_id = notifications.id) AS recipients
     FROM assignments JOIN documents USING (sheet_key)
-         LEFT JOIN notifications ON notifications.document_id = documents.id
-    WHERE assignments.lead_id = :id ORDER BY documents.id
+         LEFT JOIN notification_sheets ON notification_sheets.document_id = documents.id
+         LEFT JOIN notifications ON notifications.id = notification_sheets.notification_id
+              -- a store's mail that waits for other sheets of the lot carries none yet
+              OR notifications.lot_id = documents.lot_id AND notifications.store_code = assignments.store_code
+                 AND NOT EXISTS (SELECT 1 FROM notification_sheets WHERE notification_id = notifications.id)
+         LEFT JOIN notification_profiles AS profiles ON profiles.id = notifications.profile_id
+    WHERE assignments.lead_id = :id ORDER BY documents.id, notifications.id
 """)
 
 

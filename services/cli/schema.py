@@ -43,7 +43,7 @@ FLOWS: Mapping[str, Flow] = {
     "lot.requested": Flow(("scheduler", "HTTP API", "command line"), ("assigner",)),
     "lead.assigned": Flow(("assigner",), ("documents", "CRM")),
     "lead.unassigned": Flow(("assigner",), ("documents", "CRM")),
-    "lot.completed": Flow(("assigner",), ("notifier", "CRM")),
+    "lot.completed": Flow(("assigner", "scheduler"), ("notifier", "CRM")),
     "document.ready": Flow(("documents", "scheduler"), ("notifier",)),
     "sheet.returned": Flow(("command line", "drop folder", "mailbox", "HTTP API"), ("documents",)),
     "notification.sent": Flow(("notifier",), ("CRM",)),

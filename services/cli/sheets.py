@@ -54,6 +54,17 @@ ROWS = text("""
     WHERE assignments.sheet_key = :sheet ORDER BY assignments.rowid
 """)
 
+MAILS = text("""
+    SELECT profiles.code AS mail_of, notifications.status, notifications.reason, notifications.part,
+           notifications.parts, notifications.sent_at, notifications.message_id,
+           (SELECT string_agg(email_address || ' ' || deliveries.status, ', ' ORDER BY email_address)
+            FROM notification_deliveries AS deliveries WHERE notification_id = notifications.id) AS recipients
+    FROM documents JOIN notification_sheets ON notification_sheets.document_id = documents.id
+         JOIN notifications ON notifications.id = notification_sheets.notification_id
+         JOIN notification_profiles AS profiles ON profiles.id = notifications.profile_id
+    WHERE documents.sheet_key = :sheet ORDER BY notifications.id
+""")
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -69,12 +80,13 @@ class Returned:
 
 @dataclass(frozen=True, slots=True)
 class Sheet:
-    """A sheet, its rows with what came back about them, the files that came back, and what waits for a person."""
+    """A sheet, its rows with what came back, the files that came back, what waits for a person, and its mails."""
 
     sheet: dict[str, Any]
     rows: Sequence[dict[str, Any]]
     returned: Sequence[dict[str, Any]]
     reviews: Sequence[dict[str, Any]]
+    mails: Sequence[dict[str, Any]]
 
 
 @app.command("return")
@@ -116,7 +128,13 @@ def sheets_show(
             return await read_sheet(database, key)
 
     found = asyncio.run(story())
-    plain = {**found.sheet, "rows": found.rows, "returned": found.returned, "reviews": found.reviews}
+    plain = {
+        **found.sheet,
+        "rows": found.rows,
+        "returned": found.returned,
+        "reviews": found.reviews,
+        "mails": found.mails,
+    }
     show(found if as_json else plain, as_json=as_json, zone=settings.tz)
 
 
@@ -130,6 +148,7 @@ async def read_sheet(database: Database, key: str) -> Sheet:
         await _rows(database, ROWS, sheet=key),
         await _rows(database, RETURNED, sheet=key),
         await _rows(database, REVIEWS, all=True, sheet=key, limit=1000),
+        await _rows(database, MAILS, sheet=key),
     )
 
 

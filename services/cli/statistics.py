@@ -21,6 +21,7 @@ COUNTS = text("""
            (SELECT count(*) FROM assignments WHERE is_current AND assignment_status_id = 4) AS closed,
            (SELECT count(*) FROM documents WHERE status = 'ok') AS documents,
            (SELECT count(*) FROM notification_deliveries WHERE status = 'sent') AS emails,
+           (SELECT count(*) FROM notifications WHERE status = 'waiting') AS mails_waiting,
            (SELECT count(*) FROM outbox) AS outbox
 """)
 AGENTS = text("""
@@ -41,6 +42,12 @@ REASONS = text("""
     FROM assignments LEFT JOIN routes ON routes.id = assignments.route_id
     WHERE assignments.is_current AND assignments.assignment_status_id = 1
     GROUP BY 1, 2 ORDER BY 3 DESC
+""")
+MAILS = text("""
+    SELECT profiles.code AS profile, notifications.status, notifications.reason, count(*) AS mails
+    FROM notifications JOIN notification_profiles AS profiles ON profiles.id = notifications.profile_id
+    WHERE notifications.status IN ('waiting', 'failed', 'partial')
+    GROUP BY 1, 2, 3 ORDER BY 4 DESC, 1, 2, 3 LIMIT 20
 """)
 DEAD = text("""
     SELECT group_key AS what, count(*) AS messages, min(reason) AS example
@@ -73,11 +80,14 @@ class Statistics:
     closed: int
     documents: int
     emails: int
+    mails_waiting: int
     outbox: int
     spread: int
     next: Sequence[Next]
     agents: Sequence[AgentStanding]
     unassigned: Sequence[dict[str, object]]
+    #: Mails that have not reached everybody, by reason.
+    mails: Sequence[dict[str, object]]
     dead_letters: Sequence[dict[str, object]]
 
 
@@ -86,11 +96,18 @@ async def read_statistics(database: Database) -> Statistics:
         counts = (await connection.execute(COUNTS)).mappings().one()
         agents = [AgentStanding(**row) for row in (await connection.execute(AGENTS)).mappings()]
         reasons = [dict(row) for row in (await connection.execute(REASONS)).mappings()]
+        mails = [dict(row) for row in (await connection.execute(MAILS)).mappings()]
         dead = [dict(row) for row in (await connection.execute(DEAD)).mappings()]
     following = [line.head for line in await read_lines(database)]
     whole = {name: int(count) for name, count in counts.items()}
     return Statistics(
-        **whole, spread=spread(agents), next=following, agents=agents, unassigned=reasons, dead_letters=dead
+        **whole,
+        spread=spread(agents),
+        next=following,
+        agents=agents,
+        unassigned=reasons,
+        mails=mails,
+        dead_letters=dead,
     )
 
 

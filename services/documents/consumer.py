@@ -11,7 +11,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.documents import queries
 from services.documents.filenames import sheet_path
-from services.documents.keys import SheetKeys, read_keys
 from services.documents.queries import Kept, Sheet
 from services.documents.rendering import Render, render_here
 from services.documents.returning import ReturnedPiece, TakeReturns
@@ -19,6 +18,7 @@ from shared.db.session import Database
 from shared.events import DocumentReady, LeadAssigned, LeadUnassigned, SheetReturned
 from shared.messaging.envelope import Message
 from shared.messaging.processing import Effect, Subscription
+from shared.sheetkeys import SheetKeys, read_keys
 from shared.sheetstore import SheetStore
 
 SUBSCRIPTION = Subscription(queue="documents", events=(LeadAssigned, LeadUnassigned, SheetReturned))

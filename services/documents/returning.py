@@ -11,7 +11,6 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.documents import outcomes
-from services.documents.keys import SheetKeys
 from services.documents.outcomes import Received
 from services.documents.reading import Refused, read_returned
 from services.documents.returns import Outcome, ReturnedForm, judge
@@ -19,6 +18,7 @@ from services.documents.seals import Manifest, read_manifest
 from shared.events import Event, LeadClosed, LeadTaken, OutcomeRecorded, SheetReturned
 from shared.messaging.envelope import Message
 from shared.messaging.processing import Effect, Rejected
+from shared.sheetkeys import SheetKeys
 from shared.sheetstore import DamagedFileError, SheetStore
 
 log = structlog.get_logger(__name__)

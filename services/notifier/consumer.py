@@ -1,33 +1,28 @@
-"""Mails sheets. One mail a piece: claimed before it is looked at, sent, and committed while the claim is still held.
+"""Mails sheets and summaries. One step a piece: a mail is claimed before it is looked at, and what became of it is
+committed while the claim is still held.
 
-Up to the final dot a mail is sent exactly once. A crash between the dot and the commit repeats it, once for each,
-under the same Message-ID. A process that was frozen and comes round finds its claim gone, and sends nothing.
+Which sheets a store's mail carries is committed before it is sent, so that whoever sends it again sends the same. Up to
+the final dot a mail is sent exactly once. A crash between the dot and the commit repeats it, once for each, under the
+same Message-ID. A process that was frozen and comes round finds its claim gone, and sends nothing.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, replace
 from email.utils import parseaddr
-from functools import partial
-from pathlib import PurePosixPath
-from typing import Protocol
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.notifier import mailer, queries
-from services.notifier.mailer import Mailer, MailServerGoneError
-from services.notifier.message import (
-    Attachment,
-    MailFacts,
-    Recipient,
-    UnusableAddressError,
-    compose,
-    message_id_for,
-)
-from services.notifier.queries import Delivery, Sheet
+from services.notifier import results
+from services.notifier.claims import CLAIM_IDLE_S, claimed
+from services.notifier.errands import Desk, Errand, StoreErrand, UnknownSubjectError, errands
+from services.notifier.mailer import MailServerGoneError
+from services.notifier.pacing import Pace
+from services.notifier.planning import Note, Pin, Send, Step, Visit, merged, outcome
+from services.notifier.posting import Post
+from services.notifier.results import Result
 from shared.db.session import Database
 from shared.events import DocumentReady, LotCompleted, NotificationSent
 from shared.messaging.envelope import Message
@@ -38,148 +33,152 @@ SUBSCRIPTION = Subscription(queue="notifier", events=(DocumentReady, LotComplete
 SMTP = "smtp"
 
 
-class ReadSheet(Protocol):
-    """Gives a sheet's bytes by its path, checked against its sha256."""
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """Why a mail is not sent; it may not be claimed."""
 
-    def __call__(self, relative: str, expected_sha256: str) -> bytes: ...
+    result: Result
+
+
+@dataclass(frozen=True, slots=True)
+class Pinned:
+    """The mails that sheets are in from now on."""
+
+    results: Sequence[Result]
 
 
 @dataclass(frozen=True, slots=True)
 class Mailed:
-    """What became of one mail; or, without a profile, a message about a document that does not exist."""
+    """What became of one mail. `sheets`: those that it carried, by their documents."""
 
     message: Message
-    sheet: Sheet | None = None
-    profile_id: int = 0
-    message_id: str = ""
-    status: str = ""
-    reason: str | None = None
-    deliveries: Sequence[Delivery] = ()
+    result: Result
+    sheets: Sequence[tuple[int, str]] = ()
+
+
+Piece = Noted | Pinned | Mailed | Busy | Rejected
 
 
 class MailSheets:
-    """The handler: each recipient of a sheet gets one mail, however often its message is delivered."""
+    """The handler: each recipient gets one mail about what concerns it, however often its message is delivered."""
 
     def __init__(
-        self,
-        mailer: Mailer,
-        read_sheet: ReadSheet,
-        *,
-        sender: str,
-        env: str,
-        claim_idle_s: float = queries.CLAIM_IDLE_S,
+        self, post: Post, *, sender: str, env: str, pace: Pace | None = None, claim_idle_s: float = CLAIM_IDLE_S
     ) -> None:
-        self._mailer = mailer
-        self._read_sheet = read_sheet
-        self._sender = sender
-        self._domain = parseaddr(sender)[1].partition("@")[2] or "localhost"
-        self._env = env
+        self._post = post
+        self._desk = Desk(env, parseaddr(sender)[1].partition("@")[2] or "localhost")
+        self._pace = pace
         self._claim_idle_s = claim_idle_s
 
-    async def prepare(self, database: Database, batch: Sequence[Message]) -> AsyncGenerator[Mailed | Busy, None]:
+    async def prepare(self, database: Database, batch: Sequence[Message]) -> AsyncGenerator[Piece, None]:
         for message in batch:
-            if isinstance(message.event, LotCompleted):
-                continue  # no profile mails the summary of a lot yet: whoever listens to the exchange has it
-            assert isinstance(message.event, DocumentReady)
-            document_id = message.event.document_id
-            async with queries.claimed(database, document_id, idle_s=self._claim_idle_s) as connection:
-                if connection is None:
+            assert isinstance(message.event, DocumentReady | LotCompleted)
+            try:
+                async with database.reading() as connection:
+                    found = await errands(connection, message.event, self._desk.env)
+            except UnknownSubjectError as error:
+                yield Rejected(message, str(error), "UnknownSubject")
+                continue
+            for errand in found:
+                async with aclosing(self._run(database, message, errand)) as pieces:
+                    async for piece in pieces:
+                        yield piece
+
+    async def save(self, tx: AsyncConnection, piece: Piece) -> Sequence[Effect]:
+        match piece:
+            case Busy() | Rejected():
+                return [piece]
+            case Noted(result):
+                await results.note(tx, result)
+                return []
+            case Pinned(several):
+                for result in several:
+                    await results.record(tx, result)
+                return []
+            case Mailed(message, result, sheets):
+                notification_id = await results.record(tx, result)
+                return [*_told(notification_id, result, sheets), *_deferred(message, result)]
+
+    async def _run(self, database: Database, message: Message, errand: Errand) -> AsyncGenerator[Piece, None]:
+        """Do one step after the other, until there is nothing left or somebody else is at it: a claim for each."""
+        visit = Visit(_asker(message))
+        while True:
+            async with database.reading() as connection:
+                step = await errand.look(connection, self._desk, visit)
+            if step is None:
+                return
+            if isinstance(step, Note):
+                visit.tried.add(step.mail.key)
+                yield Noted(self._result(errand, step))
+                continue
+            if isinstance(step, Send) and self._pace is not None and not await self._pace.turn():
+                yield Busy(message)  # to be stopped: whoever comes next sends it
+                return
+            async with claimed(database, errand.identity, idle_s=self._claim_idle_s) as claim:
+                if claim is None:
                     yield Busy(message)
-                    continue
-                sheet = await queries.read_sheet(connection, document_id)
-                if sheet is None:
-                    yield Mailed(message)
-                    continue
-                for profile_id, code in await queries.profiles(connection, sheet.pipeline, self._env):
-                    yield await self._mail(connection, message, sheet, profile_id, code)
+                    return
+                step = await errand.look(claim, self._desk, visit)  # another may have done it meanwhile
+                if isinstance(step, Note | Send):
+                    visit.tried.add(step.mail.key)
+                if step is not None:
+                    yield await self._do(claim, message, errand, step)
 
-    async def save(self, tx: AsyncConnection, piece: Mailed | Busy) -> Sequence[Effect]:
-        if isinstance(piece, Busy):
-            return [piece]
-        if piece.sheet is None:
-            return [Rejected(piece.message, "the document does not exist", "UnknownDocument")]
-        if not piece.status:
-            return []
-        values = {
-            "profile_id": piece.profile_id,
-            "document_id": piece.sheet.id,
-            "message_id": piece.message_id,
-            "status": piece.status,
-            "reason": piece.reason,
-        }
-        notification_id = await queries.add_notification(tx, values, piece.deliveries)
-        effects: list[Effect] = []
-        if sent := tuple(each.recipient.address for each in piece.deliveries if each.status == "sent"):
-            effects.append(
-                NotificationSent(
-                    notification_id=notification_id,
-                    document_id=piece.sheet.id,
-                    sheet_key=piece.sheet.sheet_key,
-                    recipients=sent,
-                )
-            )
-        if deferred := [each for each in piece.deliveries if each.status == "deferred"]:
-            said = "; ".join(f"{each.recipient.address}: {each.answer}" for each in deferred)
-            effects.append(Deferred(piece.message, f"the mail server defers {said}", "DeferredByServer"))
-        return effects
-
-    async def _mail(
-        self, connection: AsyncConnection, message: Message, sheet: Sheet, profile_id: int, profile: str
-    ) -> Mailed:
-        """Send what is still to be sent, unless the sheet's leads are somebody else's by now."""
-        message_id = message_id_for(profile, sheet.sheet_key, self._domain)
-        known = Mailed(message, sheet, profile_id, message_id)
-        if await queries.is_settled(connection, sheet, profile_id):
-            return known
-        if sheet.status != "ok" or not sheet.is_held:
-            return _outcome(known, "void", f"the sheet is {sheet.status if sheet.status != 'ok' else 'void'}")
-        if not sheet.email:
-            return _outcome(known, "waiting", f"agent {sheet.agent_code} has no e-mail address")
-        recipient = Recipient(sheet.email, sheet.agent_name)
+    async def _do(self, claim: AsyncConnection, message: Message, errand: Errand, step: Step) -> Piece:
         try:
-            mail = compose(await self._facts(connection, sheet, message_id, recipient), datetime.now(UTC))
-        except UnusableAddressError as error:
-            return _outcome(known, "failed", str(error), [Delivery(recipient, "refused", str(error))])
-        look = partial(queries.still_claimed, connection)
-        try:
-            answers = await self._mailer.send(mail, self._sender, [recipient.address], last_look=look)
+            match step:
+                case Note():
+                    return Noted(self._result(errand, step))
+                case Pin():
+                    assert isinstance(errand, StoreErrand)
+                    return Pinned([*await self._parts(claim, errand, step)])
+                case Send():
+                    return await self._send(claim, message, errand, step)
         except MailServerGoneError as error:
             raise DependencyGoneError(SMTP, str(error)) from error
-        delivery = _delivery(recipient, answers[recipient.address])
-        status = {"sent": "sent", "refused": "failed", "deferred": "waiting"}[delivery.status]
-        return _outcome(known, status, None if status == "sent" else delivery.answer, [delivery])
 
-    async def _facts(
-        self, connection: AsyncConnection, sheet: Sheet, message_id: str, recipient: Recipient
-    ) -> MailFacts:
-        contents = await queries.read_contents(connection, sheet.sheet_key)
-        pdf = await asyncio.to_thread(self._read_sheet, sheet.file_path, sheet.sha256)
-        return MailFacts(
-            message_id=message_id,
-            sender=self._sender,
-            recipients=(recipient,),
-            agent_code=sheet.agent_code,
-            agent_name=sheet.agent_name,
-            route=sheet.route,
-            store_code=contents.store_code,
-            page_group_code=contents.page_group_code,
-            lead_count=len(contents.leads),
-            batch_date=sheet.doc_date,
-            zone=sheet.zone,
-            leads=contents.leads,
-            attachments=(Attachment(PurePosixPath(sheet.file_path).name, pdf),),
+    async def _send(self, claim: AsyncConnection, message: Message, errand: Errand, step: Send) -> Mailed:
+        if self._pace is not None:
+            self._pace.sent()
+        sent = await self._post.send(claim, errand, step)
+        asker = _asker(message)
+        deliveries = tuple(
+            replace(each, deferred_by=asker) if each.status == "deferred" else each for each in sent.deliveries
+        )
+        status, reason = outcome(merged(step.mail, deliveries), step.shown)
+        result = Result(errand.profile.id, step.mail, status, reason, deliveries, errand.lot_id, errand.store_code)
+        return Mailed(message, result, sent.sheets)
+
+    async def _parts(self, claim: AsyncConnection, errand: StoreErrand, pin: Pin) -> Iterator[Result]:
+        """The mails of a store's sheets, to be committed before the first is sent; those of closed leads are void."""
+        parts = await self._post.parts(claim, errand, pin) if pin.ready else []
+        mails = errand.mails(self._desk, pin.number, parts)
+        closed = errand.mails(self._desk, pin.number + len(parts), [pin.closed]) if pin.closed else []
+        return (
+            Result(errand.profile.id, mail, status, reason, (), errand.lot_id, errand.store_code)
+            for some, status, reason in ((mails, "waiting", "is being sent"), (closed, "void", "its sheets are void"))
+            for mail in some
+        )
+
+    def _result(self, errand: Errand, step: Note) -> Result:
+        return Result(errand.profile.id, step.mail, step.status, step.reason, (), errand.lot_id, errand.store_code)
+
+
+def _asker(message: Message) -> str | None:
+    """What all copies of the message have in common, on the ladder and from the dead; None: it came without an id."""
+    return message.event.event_id if "event_id" in message.event.model_fields_set else None
+
+
+def _told(notification_id: int, result: Result, sheets: Sequence[tuple[int, str]]) -> Iterator[Effect]:
+    """Of each sheet, who has it."""
+    sent = tuple(each.address for each in result.deliveries if each.status == "sent")
+    for document_id, sheet_key in sheets if sent else ():
+        yield NotificationSent(
+            notification_id=notification_id, document_id=document_id, sheet_key=sheet_key, recipients=sent
         )
 
 
-def _outcome(mailed: Mailed, status: str, reason: str | None, deliveries: Sequence[Delivery] = ()) -> Mailed:
-    return Mailed(mailed.message, mailed.sheet, mailed.profile_id, mailed.message_id, status, reason, tuple(deliveries))
-
-
-def _delivery(recipient: Recipient, answer: mailer.Answer) -> Delivery:
-    match answer:
-        case mailer.Accepted(code, text):
-            return Delivery(recipient, "sent", f"{code} {text}")
-        case mailer.Deferred(code, text):
-            return Delivery(recipient, "deferred", f"{code} {text}")
-        case mailer.Refused(code, text):
-            return Delivery(recipient, "refused", f"{code} {text}")
+def _deferred(message: Message, result: Result) -> Iterator[Effect]:
+    if deferred := [each for each in result.deliveries if each.status == "deferred"]:
+        said = "; ".join(f"{each.address}: {each.answer}" for each in deferred)
+        yield Deferred(message, f"the mail server defers {said}", "DeferredByServer")

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from email.errors import MessageError
 from email.message import EmailMessage
+from ssl import SSLContext
 
 from aiosmtplib import SMTP, SMTPDataError, SMTPException, SMTPResponseException, SMTPServerDisconnected
 from aiosmtplib.email import flatten_message, parse_address
@@ -34,6 +35,8 @@ class MailServer:
     starttls: bool | None = None
     timeout_s: float = 30
     data_timeout_s: float = 300
+    #: Which certificates are taken; None: those that the system trusts.
+    tls_context: SSLContext | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +112,21 @@ class Mailer:
                 self._disconnect()
                 raise
 
+    async def size_limit(self) -> int | None:
+        """How many bytes a mail may have, as the server says; None: it names no limit.
+
+        Raises:
+            MailServerGoneError: it does not say.
+        """
+        async with self._one_at_a_time:
+            try:
+                connection = await self._connected()
+            except BaseException:
+                self._disconnect()
+                raise
+            said = connection.esmtp_extensions.get("size", "")
+            return int(said) or None if said.isdecimal() else None
+
     async def probe(self) -> bool:
         """Whether the server answers, and lets us in."""
         async with self._one_at_a_time:
@@ -177,6 +195,7 @@ class Mailer:
             use_tls=server.tls,
             start_tls=False if server.tls else server.starttls,
             timeout=server.timeout_s,
+            tls_context=server.tls_context,
         )
         try:
             await connection.connect()

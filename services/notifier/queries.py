@@ -1,112 +1,116 @@
-"""Notifier's SQL: what to mail to whom, the claim, and what became of it."""
+"""Notifier's SQL: what to mail to whom, and what became of it."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.notifier.message import MailedLead, Recipient
-from shared.db.session import Database
-from shared.events import DocumentReady
+from services.notifier.contents import MailedLead, Share
+from services.notifier.message import Recipient, SendAs
+from services.notifier.planning import Delivery, LotSheet, Mail, State
 
-#: The claim of a process that says nothing for so long ends: longer than an answer to the final dot is waited for.
-CLAIM_IDLE_S = 360.0
-#: A send may take its time, before the dot and after it; its claim must not end before.
-CLAIM_DEADLINE_S = 2 * CLAIM_IDLE_S
-#: The first half of the two-part key of our advisory locks: notifications.
-LOCK_CLASS = 4_270_001
-
-#: A frozen process keeps its session, and its kernel keeps the connection: only the server can end it.
-CLAIM = text("""
-    SELECT pg_try_advisory_lock(:lock_class, CAST(:document_id % 2147483648 AS integer)),
-           set_config('idle_session_timeout', :idle, false)
-""")
-RELEASE = text("SELECT pg_advisory_unlock_all(), set_config('idle_session_timeout', '0', false)")
-STILL_THERE = text("SELECT 1")
-SHEET = text("""
-    SELECT documents.id, documents.sheet_key, documents.doc_date, documents.file_path, documents.sha256,
-           documents.status, agents.agent_code, agents.agent_name, agents.email, routes.name AS route, routes.zone,
-           documents.reference_id_2 AS place, routes.pipeline,
+SHEETS = """
+    SELECT documents.id, documents.sheet_key, documents.doc_date, documents.file_path, documents.sha256, documents.size,
+           documents.status, documents.lot_id, agents.agent_code, agents.agent_name, agents.email,
+           routes.name AS route, routes.zone, routes.pipeline, stores.store_name,
+           cardinality(documents.lead_ids) AS lead_count, its.store_code, its.page_group_code, its.assigned_at,
            EXISTS (
                SELECT 1 FROM assignments WHERE assignments.sheet_key = documents.sheet_key AND is_current
                   AND assignment_status_id IN (2, 3)
            ) AS is_held
     FROM documents JOIN agents ON agents.id = documents.agent_id JOIN routes ON routes.id = documents.route_id
-    WHERE documents.id = :document_id
-""")
+         LEFT JOIN LATERAL (
+             SELECT store_code, page_group_code, assigned_at FROM assignments
+             WHERE assignments.sheet_key = documents.sheet_key ORDER BY is_current DESC, id LIMIT 1
+         ) AS its ON true
+         LEFT JOIN stores ON stores.store_code = its.store_code
+"""
+SHEETS_BY_ID = text(
+    f"{SHEETS} WHERE documents.id = ANY(CAST(:ids AS bigint[])) ORDER BY agents.agent_code, documents.id"
+)
 LEADS = text("""
-    SELECT lead_assignment_code, cx_name, mobile_number, page_group_code, store_code FROM assignments
+    SELECT lead_assignment_code, cx_name, mobile_number FROM assignments
     WHERE sheet_key = :sheet_key AND is_current ORDER BY rowid
 """)
 PROFILES = text("""
-    SELECT notification_profiles.id, notification_profiles.code
+    SELECT notification_profiles.id, notification_profiles.scope
     FROM notification_profiles JOIN pipelines ON pipelines.id = notification_profiles.pipeline_id
     WHERE pipelines.code = :pipeline AND notification_profiles.is_active
-      AND notification_profiles.env IN ('any', :env) AND notification_profiles.scope = 'agent'
+      AND notification_profiles.env IN ('any', :env)
+      AND notification_profiles.scope = ANY(CAST(:scopes AS text[]))
     ORDER BY notification_profiles.id
 """)
-#: Sent to the agent, under whatever address; or refused for good under this one.
-IS_SETTLED = text("""
-    SELECT EXISTS (
-        SELECT 1 FROM notification_deliveries AS deliveries
-        JOIN notifications ON notifications.id = deliveries.notification_id
-        WHERE notifications.document_id = :document_id AND notifications.profile_id = :profile_id
-          AND (deliveries.status = 'sent' OR deliveries.status = 'refused' AND deliveries.email_address = :email)
-    )
+#: Of a store: those who are named for it, and those for all stores. Of none: only the latter.
+RECIPIENTS = text("""
+    SELECT email_address, display_name, send_as FROM notification_recipients
+    WHERE profile_id = :profile_id AND is_active AND env IN ('any', :env)
+      AND (store_code IS NULL OR store_code = :store_code)
+    ORDER BY id
 """)
-ADD_NOTIFICATION = text("""
-    INSERT INTO notifications (profile_id, document_id, message_id, status, reason, sent_at)
-    VALUES (:profile_id, :document_id, :message_id, CAST(:status AS text), :reason,
-            CASE WHEN :status IN ('sent', 'partial') THEN now() END)
-    ON CONFLICT (document_id, profile_id) DO UPDATE
-    SET status = excluded.status, reason = excluded.reason, asked_at = NULL,
-        sent_at = coalesce(notifications.sent_at, excluded.sent_at)
-    RETURNING id
+MAILS = """
+    SELECT notifications.mail_key, notifications.message_id, notifications.part, notifications.parts,
+           ARRAY(SELECT document_id FROM notification_sheets WHERE notification_id = notifications.id
+                 ORDER BY document_id) AS document_ids,
+           coalesce((SELECT jsonb_agg(jsonb_build_array(email_address, display_name, send_as, status, answer,
+                                                        deferred_by)
+                                      ORDER BY updated_at, email_address)
+                     FROM notification_deliveries WHERE notification_id = notifications.id), '[]') AS deliveries
+    FROM notifications
+"""
+MAIL = text(f"{MAILS} WHERE profile_id = :profile_id AND mail_key = :key")
+LOT_MAILS = text(f"""
+    {MAILS} WHERE profile_id = :profile_id AND lot_id = :lot_id AND store_code IS NOT DISTINCT FROM :store_code
+    ORDER BY notifications.id
 """)
-ADD_DELIVERIES = text("""
-    INSERT INTO notification_deliveries (notification_id, email_address, send_as, status, answer)
-    SELECT :notification_id, address, send_as, status, answer
-    FROM unnest(CAST(:addresses AS text[]), CAST(:send_as AS text[]), CAST(:statuses AS text[]),
-                CAST(:answers AS text[])) AS new (address, send_as, status, answer)
-    ON CONFLICT (notification_id, email_address) DO UPDATE
-    SET status = excluded.status, answer = excluded.answer, updated_at = now()
+#: The sheets that a lot expects, by the stores of their leads, and how each stands. One that is not made is waited for
+#: while anybody has its leads.
+EXPECTED = """
+    FROM lots JOIN routes ON routes.id = lots.route_id CROSS JOIN LATERAL unnest(lots.sheets) AS expected (sheet_key)
+         CROSS JOIN LATERAL (
+             SELECT store_code FROM assignments WHERE assignments.sheet_key = expected.sheet_key LIMIT 1
+         ) AS its
+         LEFT JOIN documents ON documents.sheet_key = expected.sheet_key
+         CROSS JOIN LATERAL (
+             SELECT coalesce(bool_or(assignment_status_id IN (2, 3)), false) AS is_held,
+                    coalesce(bool_or(assignment_status_id IN (2, 3, 4)), false) AS is_had
+             FROM assignments WHERE assignments.sheet_key = expected.sheet_key AND is_current
+         ) AS theirs
+"""
+STATE = """
+    CASE WHEN documents.id IS NULL THEN CASE WHEN routes.sheets AND theirs.is_had THEN 'awaited' ELSE 'void' END
+         WHEN documents.status <> 'ok' THEN 'void'
+         WHEN theirs.is_held THEN 'ready' ELSE 'closed' END
+"""
+LOT_SHEETS = text(f"""
+    SELECT expected.sheet_key, documents.id AS document_id, coalesce(documents.size, 0) AS size, {STATE} AS state
+    {EXPECTED}
+    WHERE lots.id = :lot_id AND its.store_code IS NOT DISTINCT FROM :store_code ORDER BY right(expected.sheet_key, 4)
+""")  # noqa: S608
+LOT = text("""
+    SELECT lots.id, lots.day, lots.requested_at, lots.triggered_by, lots.run_id, lots.assigned, lots.unassigned,
+           CASE WHEN routes.sheets THEN cardinality(lots.sheets) ELSE 0 END AS sheets,
+           routes.name AS route, routes.zone, routes.pipeline
+    FROM lots JOIN routes ON routes.id = lots.route_id WHERE lots.id = :lot_id
 """)
-#: Mails that did not go and may go now: a void sheet's lead is its agent's again, or the agent has an address to which
-#: nothing was tried yet. Each is asked for once, until something has become of that.
-ASK_AGAIN = text("""
-    WITH asked AS (
-        UPDATE notifications SET asked_at = now()
-        WHERE id IN (
-            SELECT notifications.id
-            FROM notifications
-                 JOIN notification_profiles ON notification_profiles.id = notifications.profile_id AND is_active
-                 JOIN documents ON documents.id = notifications.document_id AND documents.status = 'ok'
-                 JOIN agents ON agents.id = documents.agent_id AND agents.email <> ''
-            WHERE notifications.status IN ('waiting', 'failed', 'void') AND notifications.asked_at IS NULL
-              AND (notifications.status = 'void' OR NOT EXISTS (
-                  SELECT 1 FROM notification_deliveries
-                  WHERE notification_id = notifications.id AND email_address = agents.email
-              ))
-              AND EXISTS (
-                  SELECT 1 FROM assignments WHERE assignments.sheet_key = documents.sheet_key AND is_current
-                     AND assignment_status_id IN (2, 3)
-              )
-            ORDER BY notifications.id LIMIT :limit FOR UPDATE OF notifications SKIP LOCKED
-        )
-        RETURNING document_id
-    )
-    SELECT documents.id AS document_id, documents.sheet_key, documents.lot_id, agents.agent_code, documents.lead_ids,
-           (SELECT max(store_code) FROM assignments WHERE assignments.sheet_key = documents.sheet_key) AS store_code
-    FROM documents JOIN agents ON agents.id = documents.agent_id
-    WHERE documents.id IN (SELECT document_id FROM asked)
-    ORDER BY documents.id
+SHARES = text("""
+    SELECT assignments.store_code, agents.agent_code, agents.agent_name, count(*) AS leads
+    FROM lots JOIN assignments ON assignments.sheet_key = ANY(lots.sheets) JOIN agents ON agents.id = agent_id
+    WHERE lots.id = :lot_id
+    GROUP BY assignments.store_code, agents.id ORDER BY assignments.store_code NULLS LAST, agents.agent_code
 """)
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """Which mails are sent, and to whom: to agents, to stores or to all."""
+
+    id: int
+    scope: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,100 +122,114 @@ class Sheet:
     doc_date: date
     file_path: str
     sha256: str
+    size: int
     status: str
+    lot_id: int | None
     agent_code: str
     agent_name: str
     email: str | None
     route: str
     zone: str
-    place: str
     pipeline: str
+    store_name: str | None
+    lead_count: int
+    store_code: str | None
+    page_group_code: str | None
+    assigned_at: datetime | None
     #: Its agent holds at least one of its leads.
     is_held: bool
 
-
-@dataclass(frozen=True, slots=True)
-class Contents:
-    """The leads on a sheet."""
-
-    leads: tuple[MailedLead, ...]
-    page_group_code: str | None
-    store_code: str | None
+    @property
+    def void(self) -> str | None:
+        """Why it may not be mailed, if so."""
+        if self.status != "ok":
+            return f"the sheet is {self.status}"
+        return None if self.is_held else "the sheet is void"
 
 
 @dataclass(frozen=True, slots=True)
-class Delivery:
-    """What the server said about one recipient: `sent`, `deferred` or `refused`."""
+class Lot:
+    """A lot, as it was done."""
 
-    recipient: Recipient
-    status: str
-    answer: str
-
-
-@asynccontextmanager
-async def claimed(database: Database, document_id: int, *, idle_s: float) -> AsyncIterator[AsyncConnection | None]:
-    """Hold the session advisory lock of a document's mails; give None if another session holds it.
-
-    It dies with its session: when the process ends, or says nothing on this connection for `idle_s`.
-    """
-    claim = {"lock_class": LOCK_CLASS, "document_id": document_id, "idle": f"{idle_s * 1000:.0f}ms"}
-    async with database.reading(deadline_s=CLAIM_DEADLINE_S) as connection:
-        is_ours = (await connection.execute(CLAIM, claim)).scalar_one()
-        try:
-            yield connection if is_ours else None
-        finally:
-            if not connection.invalidated:
-                await connection.execute(RELEASE)
-
-
-async def still_claimed(connection: AsyncConnection) -> None:
-    """Return if the session, and so the claim, is still there; raise as for any lost connection if not."""
-    await connection.execute(STILL_THERE)
+    id: int
+    day: date
+    requested_at: datetime
+    triggered_by: str
+    run_id: str | None
+    assigned: int
+    unassigned: dict[str, int]
+    sheets: int
+    route: str
+    zone: str
+    pipeline: str
 
 
 async def read_sheet(connection: AsyncConnection, document_id: int) -> Sheet | None:
-    row = (await connection.execute(SHEET, {"document_id": document_id})).mappings().one_or_none()
-    return Sheet(**row) if row is not None else None
+    return next(iter(await read_sheets(connection, [document_id])), None)
 
 
-async def read_contents(connection: AsyncConnection, sheet_key: str) -> Contents:
-    rows = (await connection.execute(LEADS, {"sheet_key": sheet_key})).all()
-    leads = tuple(MailedLead(row.lead_assignment_code, row.cx_name, row.mobile_number) for row in rows)
-    first: Any = rows[0] if rows else None
-    return Contents(leads, first.page_group_code if first else None, first.store_code if first else None)
+async def read_sheets(connection: AsyncConnection, document_ids: Sequence[int]) -> list[Sheet]:
+    """Give the sheets in the order of their agents' codes."""
+    rows = (await connection.execute(SHEETS_BY_ID, {"ids": list(document_ids)})).mappings()
+    return [Sheet(**row) for row in rows]
 
 
-async def profiles(connection: AsyncConnection, pipeline: str, env: str) -> list[tuple[int, str]]:
-    """Give id and code of the active profiles that mail a sheet to its agent."""
-    rows = await connection.execute(PROFILES, {"pipeline": pipeline, "env": env})
-    return [(row.id, row.code) for row in rows]
+async def read_leads(connection: AsyncConnection, sheet_key: str) -> tuple[MailedLead, ...]:
+    rows = await connection.execute(LEADS, {"sheet_key": sheet_key})
+    return tuple(MailedLead(row.lead_assignment_code, row.cx_name, row.mobile_number) for row in rows)
 
 
-async def is_settled(connection: AsyncConnection, sheet: Sheet, profile_id: int) -> bool:
-    """Whether the agent has the mail, or never will at this address."""
-    values = {"document_id": sheet.id, "profile_id": profile_id, "email": sheet.email}
-    settled: bool = (await connection.execute(IS_SETTLED, values)).scalar_one()
-    return settled
+async def read_lot(connection: AsyncConnection, lot_id: int) -> Lot | None:
+    row = (await connection.execute(LOT, {"lot_id": lot_id})).mappings().one_or_none()
+    return Lot(**row) if row is not None else None
 
 
-async def add_notification(tx: AsyncConnection, values: Mapping[str, Any], deliveries: Sequence[Delivery]) -> int:
-    """Store what became of a mail (`profile_id`, `document_id`, `message_id`, `status`, `reason`) and per recipient."""
-    notification_id: int = (await tx.execute(ADD_NOTIFICATION, values)).scalar_one()
-    if deliveries:
-        await tx.execute(
-            ADD_DELIVERIES,
-            {
-                "notification_id": notification_id,
-                "addresses": [each.recipient.address for each in deliveries],
-                "send_as": [each.recipient.send_as.value for each in deliveries],
-                "statuses": [each.status for each in deliveries],
-                "answers": [each.answer for each in deliveries],
-            },
-        )
-    return notification_id
+async def read_shares(connection: AsyncConnection, lot_id: int) -> tuple[Share, ...]:
+    """Give who got how many of a lot's leads at which store, whatever became of them since."""
+    rows = (await connection.execute(SHARES, {"lot_id": lot_id})).mappings()
+    return tuple(Share(**row) for row in rows)
 
 
-async def ask_again(tx: AsyncConnection, *, limit: int) -> list[DocumentReady]:
-    """Mark mails that did not go and may go now as asked for; give the events that ask for them."""
-    rows = (await tx.execute(ASK_AGAIN, {"limit": limit})).mappings()
-    return [DocumentReady(**row) for row in rows]
+async def read_lot_sheets(connection: AsyncConnection, lot_id: int, store_code: str | None) -> list[LotSheet]:
+    """Give the sheets that the lot expects for the store, in the order of their agents' codes."""
+    rows = (await connection.execute(LOT_SHEETS, {"lot_id": lot_id, "store_code": store_code})).all()
+    return [LotSheet(row.sheet_key, row.document_id, row.size, State(row.state)) for row in rows]
+
+
+async def profiles(connection: AsyncConnection, pipeline: str, env: str, *scopes: str) -> list[Profile]:
+    """Give the active profiles of these scopes."""
+    rows = await connection.execute(PROFILES, {"pipeline": pipeline, "env": env, "scopes": list(scopes)})
+    return [Profile(row.id, row.scope) for row in rows]
+
+
+async def recipients(connection: AsyncConnection, profile_id: int, env: str, store_code: str | None) -> list[Recipient]:
+    values = {"profile_id": profile_id, "env": env, "store_code": store_code}
+    rows = await connection.execute(RECIPIENTS, values)
+    return [Recipient(row.email_address, row.display_name, SendAs(row.send_as)) for row in rows]
+
+
+async def read_mail(connection: AsyncConnection, profile_id: int, key: str) -> Mail | None:
+    row = (await connection.execute(MAIL, {"profile_id": profile_id, "key": key})).mappings().one_or_none()
+    return _mail(row) if row is not None else None
+
+
+async def read_lot_mails(
+    connection: AsyncConnection, profile_id: int, lot_id: int, store_code: str | None
+) -> list[Mail]:
+    """Give the store's mails of the lot, in the order in which they came to be."""
+    values = {"profile_id": profile_id, "lot_id": lot_id, "store_code": store_code}
+    return [_mail(row) for row in (await connection.execute(LOT_MAILS, values)).mappings()]
+
+
+def _mail(row: Any) -> Mail:
+    return Mail(
+        key=row["mail_key"],
+        message_id=row["message_id"],
+        document_ids=tuple(row["document_ids"]),
+        part=row["part"],
+        parts=row["parts"],
+        deliveries=tuple(
+            Delivery(Recipient(address, name, SendAs(send_as)), status, answer or "", deferred_by)
+            for address, name, send_as, status, answer, deferred_by in row["deliveries"]
+        ),
+    )

@@ -1,4 +1,4 @@
-"""Scheduler: the clock → assignment.requested, lot.requested, document.ready for mails; old dead letters go."""
+"""Scheduler: the clock → assignment.requested, lot.requested; requests for mails that waited; old dead letters go."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ async def serve(settings: Settings, stop: asyncio.Event, observer: Observer = UN
     ):
         observer.depends_on("database", database.probe)
         observer.depends_on("broker", publisher.ready)
-        sweep = partial(sweep_all, database, publisher)
+        sweep = partial(sweep_all, database, publisher, env=settings.env)
         rounds.create_task(every(settings.check_interval, "sweep", sweep, stop))
         rounds.create_task(every(TICK_S, "lots", LotTicker(database, publisher).tick, stop))
         retention = Retention(settings.dead_letter_days, settings.new_dead_letter_days)

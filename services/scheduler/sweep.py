@@ -48,8 +48,8 @@ async def sweep(database: Database, publisher: Publisher) -> int:
     return len(requests)
 
 
-async def sweep_all(database: Database, publisher: Publisher) -> None:
+async def sweep_all(database: Database, publisher: Publisher, *, env: str) -> None:
     """Ask for another look at the leads that wait, and at the mails."""
     routes = await sweep(database, publisher)
-    mails = await ask_for_mails(database)
+    mails = await ask_for_mails(database, env=env)
     log.debug("sweep.done", routes=routes, mails=mails)

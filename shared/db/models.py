@@ -602,13 +602,22 @@ class NotificationRecipient(Base):
 
 
 class Notification(Base):
-    """One mail: of a profile, about a document. `message_id` is the mail's own, the same however often it is tried."""
+    """One mail of a profile. `mail_key` makes it one; `message_id` is its own, the same however often it is tried.
+
+    Which sheets it carries stands in `notification_sheets`, before it is sent; a store's mail of a lot has none while
+    it is awaited. Part so many of so many, where they are too large for one mail.
+    """
 
     __tablename__ = "notifications"
     id: Mapped[int] = identity()
     profile_id: Mapped[int]
-    document_id: Mapped[int]
+    mail_key: Mapped[str]
+    #: Of a store's mails, and of a lot's summary.
+    lot_id: Mapped[int | None]
+    store_code: Mapped[str | None]
     message_id: Mapped[str] = mapped_column(unique=True)
+    part: Mapped[int] = mapped_column(SmallInteger, server_default=text("1"))
+    parts: Mapped[int] = mapped_column(SmallInteger, server_default=text("1"))
     status: Mapped[str]
     reason: Mapped[str | None]
     created_at: Mapped[datetime] = mapped_column(server_default=NOW)
@@ -616,13 +625,27 @@ class Notification(Base):
     #: One that did not go was asked for again then, since it may go; NULL once something has become of that.
     asked_at: Mapped[datetime | None]
     __table_args__ = (
-        UniqueConstraint("document_id", "profile_id"),
+        UniqueConstraint("profile_id", "mail_key"),
         Index(
             "ix_notifications_unsent",
             "id",
             postgresql_where=text("status IN ('waiting', 'failed', 'void') AND asked_at IS NULL"),
         ),
+        Index("ix_notifications_lot_id", "lot_id", postgresql_where=text("lot_id IS NOT NULL")),
         CheckConstraint("status IN ('sent', 'partial', 'failed', 'void', 'waiting')", name="status"),
+    )
+
+
+class NotificationSheet(Base):
+    """Which mail of a profile carries a sheet: one, and for good."""
+
+    __tablename__ = "notification_sheets"
+    profile_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    document_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    notification_id: Mapped[int] = mapped_column(ForeignKey("notifications.id"))
+    __table_args__ = (
+        Index("ix_notification_sheets_document_id", "document_id"),
+        Index("ix_notification_sheets_notification_id", "notification_id"),
     )
 
 
@@ -632,9 +655,12 @@ class NotificationDelivery(Base):
     __tablename__ = "notification_deliveries"
     notification_id: Mapped[int] = mapped_column(ForeignKey("notifications.id"), primary_key=True)
     email_address: Mapped[str] = mapped_column(primary_key=True)
+    display_name: Mapped[str | None]
     send_as: Mapped[str]
     status: Mapped[str]
     answer: Mapped[str | None]
+    #: The id of the event whose message waits on the retry ladder for this recipient.
+    deferred_by: Mapped[str | None]
     updated_at: Mapped[datetime] = mapped_column(server_default=NOW)
     __table_args__ = (CheckConstraint("status IN ('sent', 'deferred', 'refused')", name="status"),)
 

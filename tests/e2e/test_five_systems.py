@@ -28,6 +28,7 @@ async def demo(stack: Stack, monkeypatch: pytest.MonkeyPatch, *arguments: str) -
         smtp_host="127.0.0.1",
         smtp_port=stack.smtp_port,
         mail_dir=str(stack.mail),
+        drop_dir=str(stack.folder / "drop"),
         sheets_dir=str(stack.sheets),
     )
     monkeypatch.setattr(local_stack, "up", lambda: endpoints)
@@ -57,7 +58,9 @@ async def test_each_of_the_five_keeps_its_rule(stack: Stack, monkeypatch: pytest
         assert system["assigned"] == sum(received(system).values())
     assert summary["assigned"] == await stack.count("assignments WHERE agent_id IS NOT NULL")
     assert summary["sheets"] == len(stack.sheet_files()) == await stack.count("documents")
-    assert summary["mails"] == len(stack.mails()) == summary["sheets"]
+    assert summary["mails"] == summary["sheets"]
+    assert summary["mails"] + summary["store_mails"] + summary["summaries"] == len(stack.mails())
+    mailed = [(mail["To"].addresses[0].addr_spec, len(list(mail.iter_attachments()))) for mail in stack.mails()]
     assert systems["auto-assign"]["sheets"] == EACH
     assert systems["mini-crm"]["sheets"] == systems["lead-assignment"]["sheets"] == 0
 
@@ -72,6 +75,12 @@ async def test_each_of_the_five_keeps_its_rule(stack: Stack, monkeypatch: pytest
     assert pickups["waiting"]["store takes no part"] > 0
     assert all(share["store"] for share in pickups["agents"])
     assert pickups["sheets"] == sum(share["assigned"] > 0 for share in pickups["agents"])
+    by_store = {f"{name}@example.com" for name in ("lake-road", "park-circus", "salt-lake")}
+    to_stores = [(to, sheets) for to, sheets in mailed if to in by_store]
+    assert len(to_stores) == len({to for to, _ in to_stores}) == pickups["store_mails"] > 0
+    assert sum(sheets for _, sheets in to_stores) == pickups["sheets"]
+    assert [sheets for to, sheets in mailed if to == "office@example.com"] == [0, 0]
+    assert (pickups["summaries"], systems["agent-funnel"]["summaries"]) == (1, 1)
     assert await misplaced(stack) == 0
     for share in systems["lead-assignment"]["agents"]:
         assert share["assigned"] <= share["max_load"]

@@ -17,6 +17,8 @@ from services.documents.consumer import MakeSheets
 from services.documents.filenames import sheet_path
 from services.notifier.consumer import MailSheets
 from services.notifier.mailer import Mailer, MailServer
+from services.notifier.posting import Post
+from services.notifier.templating import Templates
 from services.scheduler.sweep import sweep
 from shared.db.session import Database
 from shared.events import DocumentReady, LeadUnassigned, NotificationSent
@@ -28,6 +30,8 @@ from shared.sheetstore import SheetStore
 from tests.driving import Driver, execute, message, of, rows, scalar
 from tests.mailserver import Server, running
 from tests.sheets import KEY, another_lead, give_away, lay_out
+
+SENDER = "Leads <leads@example.com>"
 
 
 @pytest.fixture
@@ -43,7 +47,8 @@ async def mail(database: Database, store: SheetStore, server: Server) -> AsyncIt
 
     def replica() -> Driver:
         mailers.append(Mailer(MailServer("127.0.0.1", server.port, timeout_s=5)))
-        return Driver(database, MailSheets(mailers[-1], store.read, sender="Leads <leads@example.com>", env="prod"))
+        post = Post(mailers[-1], store.read, Templates(), sender=SENDER)
+        return Driver(database, MailSheets(post, sender=SENDER, env="prod"))
 
     yield replica
     for mailer in mailers:

@@ -17,14 +17,15 @@ from aiosmtpd.smtp import SMTP
 from services.cli.config import apply_config
 from services.cli.configfile import read
 from services.documents.consumer import MakeSheets
-from services.notifier.consumer import SUBSCRIPTION, Mailed, MailSheets
+from services.notifier.consumer import SUBSCRIPTION, MailSheets, Piece
 from services.notifier.mailer import Mailer, MailServer
+from services.notifier.posting import Post
+from services.notifier.templating import Templates
 from services.scheduler.mails import ask_for_mails
 from shared.db.session import Database, open_database
 from shared.events import DocumentReady, NotificationSent
 from shared.messaging import broker, topology
 from shared.messaging.envelope import Message, Outgoing
-from shared.messaging.processing import Busy
 from shared.messaging.publisher import open_publisher
 from shared.sheetstore import SheetStore
 from tests.driving import Driver, execute, of, rows, scalar
@@ -34,6 +35,7 @@ from tests.replica import OWNER, Replica
 from tests.sheets import give_away, lay_out
 from tests.waiting import eventually
 
+SENDER = "Leads <leads@example.com>"
 ROOT = Path(__file__).parents[2]
 QUEUES = ("notifier", "dead", *(f"retry.{rung}" for rung in topology.LADDER))
 
@@ -60,7 +62,7 @@ class Notifier(MailSheets):
         super().__init__(*args, **options)
         self.attempts: list[int] = []
 
-    async def prepare(self, database: Database, batch: Sequence[Message]) -> AsyncGenerator[Mailed | Busy, None]:
+    async def prepare(self, database: Database, batch: Sequence[Message]) -> AsyncGenerator[Piece, None]:
         self.attempts += [each.delivery.attempts for each in batch]
         async with aclosing(super().prepare(database, batch)) as pieces:
             async for piece in pieces:
@@ -74,7 +76,7 @@ async def notifier(store: SheetStore, server: Server) -> AsyncIterator[Callable[
 
     def replica() -> Notifier:
         mailers.append(Mailer(MailServer("127.0.0.1", server.port)))
-        return Notifier(mailers[-1], store.read, sender="Leads <leads@example.com>", env="prod")
+        return Notifier(Post(mailers[-1], store.read, Templates(), sender=SENDER), sender=SENDER, env="prod")
 
     yield replica
     for mailer in mailers:
@@ -118,7 +120,7 @@ async def waiting_in(amqp_url: str, *queues: str) -> dict[str, int]:
 
 async def asked(database: Database) -> list[DocumentReady]:
     """What a sweep asks for, as the relay would send it."""
-    count = await ask_for_mails(database)
+    count = await ask_for_mails(database, env="prod")
     found = await rows(database, "WITH gone AS (DELETE FROM outbox RETURNING *) SELECT bodies FROM gone ORDER BY id")
     events = [DocumentReady.model_validate_json(body) for (bodies,) in found for body in bodies]
     assert count == len(events)
@@ -220,13 +222,13 @@ async def test_an_address_set_by_config_apply_sends_what_waited(
     async with consuming(database, amqp, notifier(), SUBSCRIPTION), consuming(database, amqp, notifier(), SUBSCRIPTION):
         await publish(amqp, event)
         await eventually(lambda: is_status(database, "waiting"), within=30)
-        assert await ask_for_mails(database) == 0
+        assert await ask_for_mails(database, env="prod") == 0
 
         config = read('agents: [{code: "0001", name: Asha, email: asha@example.com}]', file="agents.yaml")
         await apply_config(database, config, actor="asha")
-        assert sorted(await asyncio.gather(*(ask_for_mails(database) for _ in range(3)))) == [0, 0, 1]
+        assert sorted(await asyncio.gather(*(ask_for_mails(database, env="prod") for _ in range(3)))) == [0, 0, 1]
         await eventually(lambda: is_status(database, "sent"), within=30)
-        assert await ask_for_mails(database) == 0
+        assert await ask_for_mails(database, env="prod") == 0
 
     assert [recipients for _, recipients, _ in server.mails] == [["asha@example.com"]]
 

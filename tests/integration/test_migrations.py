@@ -77,6 +77,41 @@ async def test_down_and_up_again_on_a_filled_database(database_url: str) -> None
         assert await connection.fetch(OURS) == []
 
 
+async def test_mails_that_are_there_keep_their_sheet_and_their_message_id(database_url: str) -> None:
+    """Down to a mail a document and up again; what is of no single sheet is gone after that."""
+    await asyncio.to_thread(downgrade, database_url, "0006")
+    async with connected(database_url) as connection:
+        await connection.execute("""
+            INSERT INTO documents (id, sheet_key, doc_type, doc_subtype, doc_date, mime_type, storage_backend, status,
+                                   agent_id, route_id, lead_ids, created_by)
+            VALUES (5, 'L2501010001-0001', 'a', 'b', now(), 'c', 'fs', 'ok', 1, 1, '{X1}', 'd');
+            INSERT INTO notifications (id, profile_id, document_id, message_id, status)
+            VALUES (8, 2, 5, '<1@example.com>', 'sent'), (9, 2, 6, '<2@example.com>', 'waiting');
+            INSERT INTO notification_deliveries (notification_id, email_address, send_as, status)
+            VALUES (8, 'asha@example.com', 'to', 'sent');
+        """)
+    await asyncio.to_thread(upgrade, database_url)
+    mails = (
+        "SELECT mail_key, message_id, document_id FROM notifications, notification_sheets WHERE id = notification_id"
+    )
+    async with connected(database_url) as connection:
+        assert [tuple(row) for row in await connection.fetch(f"{mails} ORDER BY id")] == [
+            ("sheet:L2501010001-0001", "<1@example.com>", 5),
+            ("document:6", "<2@example.com>", 6),
+        ]
+        await connection.execute("""
+            INSERT INTO notifications (id, profile_id, mail_key, lot_id, message_id, status)
+            VALUES (10, 1, 'lot:7:S1:1', 7, '<3@example.com>', 'sent');
+            INSERT INTO notification_sheets VALUES (1, 5, 10);
+            INSERT INTO notification_deliveries (notification_id, email_address, send_as, status)
+            VALUES (10, 'store@example.com', 'to', 'sent');
+        """)
+    await asyncio.to_thread(downgrade, database_url, "0006")
+    async with connected(database_url) as connection:
+        kept = await connection.fetch("SELECT id, document_id FROM notifications ORDER BY id")
+        assert [tuple(row) for row in kept] == [(8, 5), (9, 6)]
+
+
 async def test_the_migrations_give_the_models(database_url: str) -> None:
     """`alembic check` has nothing to say."""
     await asyncio.to_thread(command.check, configuration(database_url))

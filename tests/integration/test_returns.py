@@ -14,13 +14,13 @@ import pytest
 
 from services.assigner.consumer import AssignLeads
 from services.documents.consumer import MakeSheets
-from services.documents.keys import read_keys
 from services.documents.pdf import render
 from services.documents.returning import NOT_OURS
 from services.documents.sheet import field_name
 from shared.db.session import Database
 from shared.events import LeadClosed, LeadTaken, OutcomeRecorded, SheetReturned
 from shared.messaging.processing import Effect, Rejected
+from shared.sheetkeys import read_keys
 from shared.sheetstore import SheetStore
 from tests.driving import Driver, execute, of, rows, scalar
 from tests.filling import by_pdfium, by_pypdf, by_qpdf

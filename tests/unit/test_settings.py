@@ -29,7 +29,9 @@ def nothing_set(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
         ("CHECK_INTERVAL", "0", "greater than 0"),
         ("LEADLINE_DEAD_LETTER_DAYS", "0", "greater than or equal to 1"),
         ("LEADLINE_HEALTH_PORT", "70000", "less than or equal to 65535"),
-        ("LEADLINE_RABBITMQ_API_URL", "broker:15672", "must begin with http://"),
+        ("LEADLINE_RABBITMQ_API_URL", "broker:15672", "must begin with https://"),
+        ("LEADLINE_PUBLIC_URL", "leads.example.com", "must begin with https://"),
+        ("LEADLINE_SMTP_PER_MINUTE", "-1", "greater than or equal to 0"),
     ],
 )
 def test_a_wrong_setting_is_named(monkeypatch: pytest.MonkeyPatch, variable: str, value: str, said: str) -> None:

@@ -21,12 +21,13 @@ from services.assigner.facts import Status
 from services.assigner.queries.routes import read_routes
 from services.cli.deadletters.verdicts import Outcome, Verdict
 from services.documents import queries as documents
-from services.documents.keys import SheetKeys, read_keys
 from services.documents.pdf import render
 from services.documents.returning import TakeReturns
 from services.ingest.consumer import StoreLeads
 from services.ingest.reference import ReferenceReader
 from services.notifier import queries as notifier
+from services.notifier.errands import Desk, Errand, UnknownSubjectError, errands
+from services.notifier.planning import Note, Pin, Visit
 from shared.db.session import Database
 from shared.events import (
     AssignmentRequested,
@@ -35,14 +36,18 @@ from shared.events import (
     LeadAssigned,
     LeadDuplicate,
     LeadUnassigned,
+    LotCompleted,
     LotRequested,
     SheetReturned,
 )
 from shared.messaging.envelope import Message
 from shared.messaging.processing import Busy, Deferred, Effect, Handler, Rejected
+from shared.sheetkeys import SheetKeys, read_keys
 from shared.sheetstore import DamagedFileError, SheetStore
 
 Verdicts = dict[int, Verdict]
+
+NOTHING_TO_MAIL = "the mail is settled, or no profile mails this"
 
 #: Every lead's number of records, and its last one.
 RECORDS = text("""
@@ -233,27 +238,35 @@ class NotifierTrial:
         return {message.delivery.tag: await self._one(database, message.event) for message in batch}
 
     async def _one(self, database: Database, event: Any) -> Verdict:
-        if not isinstance(event, DocumentReady):
+        if not isinstance(event, DocumentReady | LotCompleted):
             raise TypeError(f"notifier takes no {event.type}")
-        async with database.reading() as connection:
-            sheet = await notifier.read_sheet(connection, event.document_id)
-            if sheet is None:
-                return Verdict(Outcome.FAILS, "the document does not exist")
-            profiles = await notifier.profiles(connection, sheet.pipeline, self.env)
-            due = [each for each, _ in profiles if not await notifier.is_settled(connection, sheet, each)]
-        if not due:
-            return Verdict(Outcome.DONE, "the mail is settled, or no profile mails this sheet")
-        if sheet.status != "ok" or not sheet.is_held:
-            return Verdict(Outcome.DONE, "the sheet's leads are somebody else's by now")
-        if not sheet.email:
-            return Verdict(Outcome.DONE, f"agent {sheet.agent_code} has no e-mail address")
-        return await asyncio.to_thread(self._on_disk, sheet)
+        try:
+            async with database.reading() as connection:
+                found = await errands(connection, event, self.env)
+                verdicts = [await self._of(connection, errand) for errand in found]
+        except UnknownSubjectError as error:
+            return Verdict(Outcome.FAILS, str(error))
+        worst = {verdict.outcome: verdict for verdict in verdicts if verdict is not None}
+        order = (Outcome.BUSY, Outcome.FAILS, Outcome.THROUGH, Outcome.DONE)
+        return next((worst[each] for each in order if each in worst), Verdict(Outcome.DONE, NOTHING_TO_MAIL))
 
-    def _on_disk(self, sheet: notifier.Sheet) -> Verdict:
-        if isinstance(self.sheets_dir, Path) and not self.sheets_dir.is_dir():
+    async def _of(self, connection: AsyncConnection, errand: Errand) -> Verdict | None:
+        """Say what would come of the next step; None: nothing is left to do."""
+        step = await errand.look(connection, Desk(self.env, "localhost"), Visit())
+        if step is None:
+            return None
+        if isinstance(step, Note):
+            return Verdict(Outcome.DONE, step.reason)
+        ids = [each.document_id or 0 for each in step.ready] if isinstance(step, Pin) else step.mail.document_ids
+        sheets = [sheet for sheet in await notifier.read_sheets(connection, ids) if sheet.void is None]
+        return await asyncio.to_thread(self._on_disk, sheets)
+
+    def _on_disk(self, sheets: Sequence[notifier.Sheet]) -> Verdict:
+        if sheets and isinstance(self.sheets_dir, Path) and not self.sheets_dir.is_dir():
             return Verdict(Outcome.BUSY, f"the folder of sheets {self.sheets_dir} is not on this machine")
         try:
-            SheetStore(self.sheets_dir).read(sheet.file_path, sheet.sha256)
+            for sheet in sheets:
+                SheetStore(self.sheets_dir).read(sheet.file_path, sheet.sha256)
         except (OSError, DamagedFileError) as error:
             return Verdict(Outcome.FAILS, f"the sheet cannot be read: {error}")
         return Verdict(Outcome.THROUGH, "the mail would be sent")

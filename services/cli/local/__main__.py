@@ -28,6 +28,7 @@ def up() -> None:
     """Start the stack in the background, or what of it has died."""
     endpoints = stack.up()
     typer.echo(f"Leadline is up. Mail: {endpoints.mail_dir}  Sheets: {endpoints.sheets_dir}")
+    typer.echo(f"Filled-in sheets come back by {endpoints.drop_dir}")
     typer.echo(f"Where to reach it: {STATE / 'endpoints.json'}  Logs: {STATE / 'log'}  Stop: ./run down")
 
 

@@ -27,12 +27,13 @@ class Endpoints:
     smtp_port: int
     mail_dir: str
     sheets_dir: str
+    drop_dir: str
 
     @classmethod
     def of(cls, state: Path = STATE) -> Self | None:
         """Those of the stack that is up here, or None when none is."""
         record = read_record(state / _FILE)
-        return None if record is None else cls(**record)
+        return None if record is None else cls(**{"drop_dir": str((state / "drop").resolve()), **record})
 
     def publish(self, state: Path = STATE) -> None:
         """Let others find the stack."""
@@ -53,6 +54,7 @@ class Endpoints:
             "LEADLINE_SMTP_HOST": self.smtp_host,
             "LEADLINE_SMTP_PORT": str(self.smtp_port),
             "LEADLINE_SHEETS_DIR": self.sheets_dir,
+            "LEADLINE_DROP_DIR": self.drop_dir,
         }
 
 

@@ -19,7 +19,18 @@ from services.cli.configfile import read
 from services.cli.local.demo import LOOK_EVERY_S, PATIENCE_S
 from services.cli.local.endpoints import Endpoints
 from services.cli.local.failures import LocalError
-from services.cli.local.fivesystems import FILE, SYSTEMS, Counts, Outcome, count, held, lots_run, outcomes
+from services.cli.local.fivesystems import (
+    FILE,
+    SYSTEMS,
+    Counts,
+    Outcome,
+    count,
+    held,
+    lot_key,
+    lots_run,
+    outcomes,
+    summaries_left,
+)
 from services.cli.local.nodes import ROOT, STATE
 from services.simulator.run import AtOnce, Plan, simulate
 from shared.db.session import Database, open_database
@@ -43,6 +54,8 @@ class FiveSummary:
     waiting: int
     sheets: int
     mails: int
+    store_mails: int
+    summaries: int
     closed: int
     seconds: float
     sheets_dir: str
@@ -60,7 +73,7 @@ class _Run:
 
     @property
     def lot_key(self) -> str:
-        return f"demo {self.seed}"
+        return lot_key(self.seed)
 
     async def publish(self, events: Sequence[Event]) -> None:
         """Return when the broker has confirmed all."""
@@ -160,7 +173,9 @@ async def _until_mailed(run: _Run) -> None:
 
     async def is_mailed() -> tuple[bool, object]:
         counts = await run.count()
-        return all(of.is_done for of in counts.values()), counts
+        async with run.database.reading() as connection:
+            left = await summaries_left(connection, run.seed)
+        return all(of.is_done for of in counts.values()) and left <= 0, (counts, left)
 
     await _until(is_mailed, "printing and mailing")
 
@@ -188,6 +203,8 @@ def _summary(systems: Sequence[Outcome], closed: int, seconds: float, endpoints:
         waiting=sum(sum(system.waiting.values()) for system in systems),
         sheets=sum(system.sheets for system in systems),
         mails=sum(system.mails for system in systems),
+        store_mails=sum(system.store_mails for system in systems),
+        summaries=sum(system.summaries for system in systems),
         closed=closed,
         seconds=seconds,
         sheets_dir=endpoints.sheets_dir,

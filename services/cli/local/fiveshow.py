@@ -79,11 +79,21 @@ def _limits(share: Share) -> str:
 
 
 def _ends(outcome: Outcome) -> Text:
-    paper = f", {_several(outcome.sheets, 'sheet')}, {_several(outcome.mails, 'mail')}" if outcome.sheets else ""
+    paper = f", {_several(outcome.sheets, 'sheet')}, {_mails(outcome)}" if outcome.sheets else ""
     words = f"{outcome.accepted:,} leads: {outcome.assigned:,} assigned{paper}"
     for reason, leads in outcome.waiting.items():
         words += f"\n{leads:,} wait: {reason}"
     return Text(words)
+
+
+def _mails(outcome: Outcome) -> str:
+    """Who gets what of it by mail."""
+    parts = [
+        f"{_several(outcome.mails, 'mail')} to agents",
+        f"{outcome.store_mails:,} to stores" if outcome.store_mails else "",
+        f"{_several(outcome.summaries, 'summary', 'summaries')} of a lot" if outcome.summaries else "",
+    ]
+    return ", ".join(filter(None, parts))
 
 
 def _together(summary: FiveSummary) -> Panel:
@@ -101,9 +111,12 @@ def _facts(summary: FiveSummary) -> Iterator[tuple[str, str]]:
     yield f"{summary.assigned:,}", "leads assigned, each by its route's own rule"
     yield f"{summary.waiting:,}", "leads wait, each for a reason that is told"
     yield f"{summary.sheets:,}", f"sheets in {summary.sheets_dir}"
-    yield f"{summary.mails:,}", f"mails in {summary.mail_dir}"
+    mails = summary.mails + summary.store_mails + summary.summaries
+    yield f"{mails:,}", f"mails in {summary.mail_dir}:"
+    yield "", f"{_several(summary.mails, 'sheet')} to agents, {_several(summary.store_mails, 'mail')} to stores"
+    yield "", f"{summary.summaries:,} to the office, each about a lot"
     yield f"{summary.seconds:,.1f}", "seconds from the first lead to the last mail"
 
 
-def _several(number: int, what: str) -> str:
-    return f"{number:,} {what}" + ("s" if number != 1 else "")
+def _several(number: int, what: str, several: str = "") -> str:
+    return f"{number:,} {what if number == 1 else several or f'{what}s'}"

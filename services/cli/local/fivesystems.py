@@ -71,12 +71,25 @@ COUNTS = text("""
            count(DISTINCT sheet_key) FILTER (WHERE routes.sheets AND state IN (2, 3)) AS sheets_due,
            count(DISTINCT documents.id) AS sheets,
            (SELECT count(*)
-            FROM notification_deliveries AS mails JOIN notifications ON notifications.id = mails.notification_id
-            WHERE mails.status = 'sent' AND document_id = ANY(array_agg(documents.id))) AS mails
+            FROM notification_sheets AS theirs JOIN notifications ON notifications.id = theirs.notification_id
+                 JOIN notification_profiles AS profiles ON profiles.id = notifications.profile_id
+            WHERE profiles.scope = 'agent' AND notifications.status = 'sent'
+              AND theirs.document_id = ANY(array_agg(documents.id))) AS mails,
+           (SELECT count(DISTINCT notifications.id)
+            FROM notification_sheets AS theirs JOIN notifications ON notifications.id = theirs.notification_id
+                 JOIN notification_profiles AS profiles ON profiles.id = notifications.profile_id
+            WHERE profiles.scope = 'store' AND notifications.status = 'sent'
+              AND theirs.document_id = ANY(array_agg(documents.id))) AS store_mails,
+           (SELECT count(DISTINCT (profiles.id, recipients.store_code))
+            FROM notification_recipients AS recipients JOIN notification_profiles AS profiles
+                     ON profiles.id = recipients.profile_id AND profiles.scope = 'store' AND profiles.is_active
+            WHERE recipients.is_active AND recipients.env = 'any'
+              AND recipients.store_code = ANY(array_agg(theirs.store_code) FILTER (WHERE documents.lot_id IS NOT NULL))
+           ) AS store_mails_due
     FROM unnest(CAST(:routes AS text[]), CAST(:prefixes AS text[])) AS systems (route, prefix)
          LEFT JOIN leads ON starts_with(leads.lead_id, systems.prefix)
          LEFT JOIN (
-             SELECT lead_id, route_id, sheet_key, reason, assignment_status_id AS state FROM assignments
+             SELECT lead_id, route_id, sheet_key, store_code, reason, assignment_status_id AS state FROM assignments
              WHERE is_current
          ) AS theirs ON theirs.lead_id = leads.id
          LEFT JOIN routes ON routes.id = theirs.route_id
@@ -103,6 +116,23 @@ SHARES = text("""
          JOIN agents ON agents.id = members.agent_id
          LEFT JOIN business_lines ON business_lines.id = agents.business_line_id
     ORDER BY systems.route, members.store_code NULLS FIRST, members.priority, agents.id
+""")
+SUMMARIES = text("""
+    SELECT routes.name AS route, count(*) AS mails
+    FROM lots JOIN routes ON routes.id = lots.route_id JOIN notifications ON notifications.lot_id = lots.id
+         JOIN notification_profiles AS profiles ON profiles.id = notifications.profile_id AND profiles.scope = 'global'
+    WHERE lots.lot_key = :key AND routes.name = ANY(CAST(:routes AS text[])) AND notifications.status = 'sent'
+    GROUP BY routes.name
+""")
+#: Summaries of lots that gave leads away, and have an operator to go to.
+SUMMARIES_DUE = text("""
+    SELECT count(*) FROM lots JOIN routes ON routes.id = lots.route_id
+         JOIN pipelines ON pipelines.code = routes.pipeline
+         JOIN notification_profiles AS profiles ON profiles.pipeline_id = pipelines.id AND profiles.scope = 'global'
+              AND profiles.is_active AND EXISTS (
+                  SELECT 1 FROM notification_recipients
+                  WHERE profile_id = profiles.id AND is_active AND env = 'any' AND store_code IS NULL)
+    WHERE lots.lot_key = :key AND lots.assigned > 0
 """)
 LOTS = text("SELECT count(*) FROM lots WHERE lot_key = :key")
 HELD = text("""
@@ -139,11 +169,14 @@ class Counts:
     sheets_due: int = 0
     sheets: int = 0
     mails: int = 0
+    store_mails: int = 0
+    store_mails_due: int = 0
 
     @property
     def is_done(self) -> bool:
-        """Every lead is assigned or waits for a reason, every sheet is made and mailed."""
-        return not self.undecided and self.sheets_due == self.sheets <= self.mails
+        """Every lead is assigned or waits for a reason, every sheet is made, and mailed to its agent and its store."""
+        is_mailed = self.sheets <= self.mails and self.store_mails_due <= self.store_mails
+        return not self.undecided and self.sheets_due == self.sheets and is_mailed
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +191,9 @@ class Outcome:
     waiting: Mapping[str, int]
     sheets: int
     mails: int
+    #: To stores, each with all that a lot has made for it; and to operators, about a lot.
+    store_mails: int
+    summaries: int
     agents: Sequence[Share]
 
 
@@ -172,6 +208,19 @@ async def lots_run(connection: AsyncConnection, key: str) -> int:
     return int((await connection.execute(LOTS, {"key": key})).scalar_one())
 
 
+def lot_key(seed: int) -> str:
+    """The key of the lots of one run."""
+    return f"demo {seed}"
+
+
+async def summaries_left(connection: AsyncConnection, seed: int) -> int:
+    """How many summaries of the lots of one run are still to be mailed."""
+    values = {"routes": [system.route for system in SYSTEMS], "key": lot_key(seed)}
+    sent = sum(row.mails for row in await connection.execute(SUMMARIES, values))
+    due = int((await connection.execute(SUMMARIES_DUE, {"key": lot_key(seed)})).scalar_one())
+    return due - int(sent)
+
+
 async def held(connection: AsyncConnection) -> list[tuple[str, str]]:
     """The leads of all runs that agents hold, and who."""
     return [(row.lead_id, row.agent_code) for row in await connection.execute(HELD, {"mark": MARK})]
@@ -183,6 +232,8 @@ async def outcomes(connection: AsyncConnection, seed: int, sent: int) -> list[Ou
     reasons: dict[str, dict[str, int]] = defaultdict(dict)
     for row in await connection.execute(REASONS, _run(seed)):
         reasons[row.route][row.reason] = row.leads
+    found = await connection.execute(SUMMARIES, {"routes": [system.route for system in SYSTEMS], "key": lot_key(seed)})
+    summaries = {row.route: row.mails for row in found}
     shares: dict[str, list[Share]] = defaultdict(list)
     for route, fields in _by_route((await connection.execute(SHARES, _run(seed))).mappings()):
         shares[route].append(Share(**fields))
@@ -196,6 +247,8 @@ async def outcomes(connection: AsyncConnection, seed: int, sent: int) -> list[Ou
             reasons[system.route],
             counts[system.route].sheets,
             counts[system.route].mails,
+            counts[system.route].store_mails,
+            summaries.get(system.route, 0),
             shares[system.route],
         )
         for system in SYSTEMS

@@ -29,7 +29,7 @@ from services.cli.local.processes import Processes
 from services.cli.local.records import read_record, write_record
 from services.cli.local.waiting import wait_until
 
-SERVICES: Final = ("ingest", "assigner", "documents", "notifier", "deadletters", "scheduler")
+SERVICES: Final = ("ingest", "assigner", "documents", "notifier", "deadletters", "scheduler", "receiver")
 # `up` returns when each of these services consumes its queue.
 CONSUMED: Final = {
     "ingest": "ingest",
@@ -115,6 +115,7 @@ def _start_below(state: Path, processes: Processes) -> Endpoints:
         smtp_port=port,
         mail_dir=str(mail),
         sheets_dir=str(sheets),
+        drop_dir=given("LEADLINE_DROP_DIR") or str((state / "drop").resolve()),
     )
 
 

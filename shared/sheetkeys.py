@@ -1,4 +1,4 @@
-"""What sheets are signed with: the keys that are set, and the one that the installation has made for itself."""
+"""What sheets and links to them are signed with: the keys that are set, and the one that the installation has made."""
 
 from __future__ import annotations
 
