@@ -93,10 +93,14 @@ class Stack:
     async def start(self, *names: str, replicas: int = 1) -> None:
         """Start services, and the mailbox with the first; return when they consume."""
         for name in names:
-            for number in range(replicas):
-                self._launch(name, number, [f"services.{name}"])
+            self._launch_all(name, [f"services.{name}"], replicas)
         await eventually(lambda: self._all_consume(names, replicas), within=START_WITHIN_S)
         await eventually(self.takes_mail, within=START_WITHIN_S)
+
+    async def start_as(self, name: str, module: Sequence[str], *, replicas: int = 1) -> None:
+        """Start a module with its arguments in the place of a service; return when it consumes."""
+        self._launch_all(name, module, replicas)
+        await eventually(lambda: self._all_consume([name], replicas), within=START_WITHIN_S)
 
     def of(self, name: str) -> list[Replica]:
         return [replica for replica in self.replicas if replica.name == name]
@@ -161,6 +165,10 @@ class Stack:
         lines = [line for path in self.logs.glob(f"{name}-*.log") for line in path.read_text().splitlines()]
         entries = [json.loads(line) for line in lines if line.startswith("{")]
         return [entry for entry in entries if entry["event"] == event]
+
+    def _launch_all(self, name: str, module: Sequence[str], replicas: int) -> None:
+        for number in range(replicas):
+            self._launch(name, number, module)
 
     def _launch(self, name: str, number: int, module: Sequence[str]) -> None:
         log = self.logs / f"{name}-{number}.log"

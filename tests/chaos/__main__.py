@@ -46,7 +46,7 @@ def _asked() -> argparse.Namespace:
 
 @contextmanager
 def _place(nodes: Nodes) -> Iterator[tuple[str, str, Path]]:
-    folder = STATE / "run"
+    folder = STATE / "last"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     database_url = named(nodes.database_url, DATABASE)

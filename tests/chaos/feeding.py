@@ -44,7 +44,8 @@ class Feeder:
     async def _publish(self, exchange: aio_pika.abc.AbstractExchange, chunk: Sequence[Sent]) -> None:
         """Some of a chunk may have been taken when this raises: the whole chunk goes out again."""
         confirms = (exchange.publish(_message(sent), sent.event_type) for sent in chunk)
-        await asyncio.wait_for(asyncio.gather(*confirms), CONFIRMED_WITHIN_S)
+        async with asyncio.timeout(CONFIRMED_WITHIN_S):
+            await asyncio.gather(*confirms)
 
 
 def _message(sent: Sent) -> aio_pika.Message:
