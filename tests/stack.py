@@ -26,7 +26,7 @@ import asyncpg
 from services.cli.local.nodes import ROOT, Nodes
 from services.cli.local.ports import LOOPBACK, free_port
 from shared import sheetstore
-from shared.messaging import topology
+from shared.messaging import broker, topology
 from tests.replica import OWNER, Replica
 from tests.waiting import eventually
 
@@ -220,8 +220,7 @@ class Stack:
 
     @asynccontextmanager
     async def channel(self) -> AsyncIterator[aio_pika.abc.AbstractChannel]:
-        connection = await aio_pika.connect(self.amqp_url, timeout=10)
-        async with connection, connection.channel() as channel:
+        async with broker.connect(self.amqp_url, "outsider") as connection, connection.channel() as channel:
             yield channel
 
     async def publish(self, routing_key: str, *bodies: object, exchange: str = "leads", **headers: str) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import migrations
 from services.cli import output
 from services.cli.local.nodes import TEST_STATE, Nodes, running_nodes
+from shared.observability import silence_libraries
 from tests.chaos.running import Plan, Report, run
 from tests.conftest import VirtualHosts, named, sql
 from tests.replica import remove_orphans
@@ -27,6 +28,7 @@ def main() -> int:
     asked = _asked()
     plan = Plan(asked.seed, asked.leads, asked.minutes * 60, asked.kills)
     remove_orphans()
+    silence_libraries()
     with running_nodes(STATE) as nodes, _place(nodes) as (database_url, amqp_url, folder):
         stack = Stack(folder, nodes, database_url, amqp_url)
         report = asyncio.run(_run(stack, plan))

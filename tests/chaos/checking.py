@@ -147,7 +147,9 @@ async def contents(stack: Stack) -> list[str]:
         if manifest is None:
             found.append(f"{row['file_path']} carries no manifest of ours")
         elif (manifest.sheet_key, sorted(manifest.rows)) != (row["sheet_key"], sorted(row["codes"])):
-            found.append(f"{row['file_path']} says {manifest.sheet_key} {sorted(manifest.rows)[:5]}, not {row['codes'][:5]}")
+            found.append(
+                f"{row['file_path']} says {manifest.sheet_key} {sorted(manifest.rows)[:5]}, not {row['codes'][:5]}"
+            )
     return found
 
 
@@ -177,9 +179,7 @@ async def mails(stack: Stack, excuses: Excuses) -> list[str]:
     return mail_findings(expected, known, arrived, excuses.repeats)
 
 
-def mail_findings(
-    sent: set[tuple[str, str]], known: set[str], arrived: Mails, repeats_allowed: int
-) -> list[str]:
+def mail_findings(sent: set[tuple[str, str]], known: set[str], arrived: Mails, repeats_allowed: int) -> list[str]:
     """Hold what the mailbox has against what is recorded. Pure; a mail is its Message-ID and one recipient."""
     found = [f"{message_id} to {who} is recorded as sent and never came" for message_id, who in sent - arrived.keys()]
     found += [f"{message_id} to {who} is nobody's" for message_id, who in arrived if message_id not in known]
@@ -226,5 +226,3 @@ async def history(stack: Stack) -> list[str]:
     if not ran.output:
         return [ran.errors]
     return [json.dumps(each, default=str) for each in json.loads(ran.output)["found"]]
-
-

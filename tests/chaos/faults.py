@@ -32,6 +32,8 @@ OPEN = """
     WHERE xact_start IS NOT NULL AND application_name LIKE 'leadline %' AND datname = current_database()
       AND (backend_xid IS NOT NULL OR state = 'idle in transaction')
 """
+#: What asyncpg says when the server goes away; in the middle of a query also that it does not know its own state.
+AWAY = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 FIND_WITHIN_S = 20.0
 CHANGE_WITHIN_S = 180.0
 
@@ -116,7 +118,7 @@ class Havoc:
                 async with self._database() as connection:
                     if (replica := await self._caught(connection, service)) is not None:
                         return replica
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
+            except AWAY:
                 await asyncio.sleep(0.2)  # the database is away just now
         self._note("freeze", f"nobody ({service} had no transaction open)")
         return None
@@ -130,7 +132,11 @@ class Havoc:
                 if replica is None or not replica.is_wanted:
                     continue
                 replica.freeze()
-                still = [each["client_port"] for each in await connection.fetch(OPEN)]
+                try:
+                    still = [each["client_port"] for each in await connection.fetch(OPEN)]
+                except AWAY:
+                    replica.thaw()
+                    raise
                 if row["client_port"] in still:
                     self._note("freeze", service, None, sum(by_port.get(port) is replica for port in still))
                     return replica
@@ -170,14 +176,16 @@ class Havoc:
         """
         async with self._alone["looking"]:
             transactions = await self._transactions()
-            unacked = await unacked_by_port(self._stack) if not self._alone["broker"].locked() or ports is None else None
+            unacked = (
+                await unacked_by_port(self._stack) if not self._alone["broker"].locked() or ports is None else None
+            )
         return _sum(unacked, ports), _sum(transactions, ports)
 
     async def _transactions(self) -> Counter[int] | None:
         try:
             async with self._database() as connection:
                 return Counter(row["client_port"] for row in await connection.fetch(OPEN))
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
+        except AWAY:
             return None
 
     @asynccontextmanager

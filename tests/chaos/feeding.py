@@ -1,4 +1,4 @@
-"""Publishes a load with confirms, on time as far as broker and machine let it; what was not confirmed goes out again."""
+"""Publishes a load with confirms, on time as far as the broker lets it; what was not confirmed goes out again."""
 
 from __future__ import annotations
 
@@ -49,6 +49,4 @@ class Feeder:
 
 
 def _message(sent: Sent) -> aio_pika.Message:
-    return aio_pika.Message(
-        sent.body, delivery_mode=aio_pika.DeliveryMode.PERSISTENT, message_id=sent.message_id
-    )
+    return aio_pika.Message(sent.body, delivery_mode=aio_pika.DeliveryMode.PERSISTENT, message_id=sent.message_id)

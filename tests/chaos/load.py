@@ -1,4 +1,4 @@
-"""What is published: leads, and what a CRM goes on to say of them, late, early, twice and malformed. Pure and seeded."""
+"""What is published: leads, and what a CRM goes on to say of them, late, early, twice, malformed. Pure and seeded."""
 
 from __future__ import annotations
 
@@ -64,9 +64,7 @@ def make(seed: int, leads: int, duration_s: float) -> Load:
     for number in range(max(3, round(leads * MALFORMED))):
         _tell_nonsense(making, number)
     messages = tuple(sorted(making.messages, key=lambda sent: sent.at_s))
-    return Load(
-        messages, frozenset(names), frozenset(making.closed), dict(making.updated), tuple(making.malformed)
-    )
+    return Load(messages, frozenset(names), frozenset(making.closed), dict(making.updated), tuple(making.malformed))
 
 
 def _tell(making: _Making, name: str, number: int, at_s: float) -> None:

@@ -153,5 +153,3 @@ async def _figures(stack: Stack) -> dict[str, int]:
         "dead_letters": await stack.count("dead_letters"),
         "redelivered_mails": repeats({(row[0], row[1].casefold()) for row in sent}, arrived),
     }
-
-

@@ -134,7 +134,8 @@ STATEMENTS = {
                || ' on ' || day
         FROM member_days JOIN days USING (route_id, agent_id, store_code) WHERE leads > most
         UNION ALL
-        SELECT 'lot ' || lot_id || ' gave agent ' || members.agent_id || ' ' || count(*) || ' leads of type ' || lead_type
+        SELECT 'lot ' || lot_id || ' gave agent ' || members.agent_id || ' ' || count(*) || ' leads of type '
+               || lead_type
         FROM assignments JOIN route_members AS members
              ON members.route_id = assignments.route_id AND members.agent_id = assignments.agent_id
              AND members.store_code = assignments.store_code
@@ -160,7 +161,8 @@ STATEMENTS = {
              ON assignment_id = assignments.id AND count_after IS NOT NULL
         WHERE sheet_key IS NOT NULL GROUP BY assignments.id HAVING count(records.id) <> 1
         UNION ALL
-        SELECT 'agent ' || agent_id || ' came to a load of ' || open_after || ' in ' || count(*) || ' more steps than left it'
+        SELECT 'agent ' || agent_id || ' came to a load of ' || open_after || ' in ' || sum(step)
+               || ' more steps than left it'
         FROM (
             SELECT agent_id, open_after, 1 AS step FROM assignment_records WHERE open_after IS NOT NULL
             UNION ALL
@@ -169,9 +171,11 @@ STATEMENTS = {
         GROUP BY agent_id, open_after, open_load
         HAVING sum(step) <> (open_after = open_load)::int - (open_after = 0)::int
     """,
-    "outbox is empty": "SELECT service || ' left ' || cardinality(types) || ' events: ' || types[1] AS words FROM outbox",
+    "outbox is empty": """
+        SELECT service || ' left ' || cardinality(types) || ' events: ' || types[1] AS words FROM outbox
+    """,
     "mails have come to an end": """
-        SELECT 'notification ' || notifications.id || ' is ' || notifications.status || ': ' || coalesce(reason, '-') AS words
+        SELECT 'notification ' || id || ' is ' || status || ': ' || coalesce(reason, 'no reason') AS words
         FROM notifications WHERE status NOT IN ('sent', 'void')
     """,
 }
