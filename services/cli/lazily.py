@@ -22,8 +22,8 @@ class Entry:
         """Import the command."""
         module, _, attribute = self.target.partition(":")
         found = getattr(import_module(module), attribute)
-        app = found if isinstance(found, typer.Typer) else _alone(found)
-        command = typer.main.get_command(app)
+        is_group = isinstance(found, typer.Typer)  # also one of a single command
+        command = typer.main.get_group(found) if is_group else typer.main.get_command(_alone(found))
         command.name = name
         return command
 

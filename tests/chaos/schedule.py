@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 REPLICAS = 2
 #: What runs twice; the scheduler runs once.
-CONSUMERS = ("ingest", "assigner", "documents", "notifier", "deadletters")
+FOUR = ("ingest", "assigner", "documents", "notifier")
+CONSUMERS = (*FOUR, "deadletters")
 SERVICES = (*CONSUMERS, "scheduler")
 BROKER, DATABASE = "broker", "database"
 LOT_ROUTES = ("pickups", "evening")
@@ -93,7 +94,7 @@ def _kills(rng: random.Random, duration_s: float, kills: int) -> Iterator[Planne
     victims = list(SERVICES)
     rng.shuffle(victims)
     for number in range(kills - len(servers)):
-        service = victims[number] if number < len(victims) else rng.choice(SERVICES)
+        service = victims[number] if number < len(victims) else rng.choice(FOUR)
         replica = rng.randrange(REPLICAS) if service in CONSUMERS else 0
         at_s = rng.uniform(duration_s * 0.1, duration_s)
         yield Planned(round(at_s, 2), Kill(service, replica, round(rng.choice((0, 0, 0.5, 2)), 2)))
@@ -103,7 +104,7 @@ def _freezes(rng: random.Random, duration_s: float) -> Iterator[Planned]:
     lengths = [FREEZES_S[-1], *(rng.choice(FREEZES_S) for _ in range(round(duration_s / 25)))]
     for for_s in lengths:
         at_s = rng.uniform(duration_s * 0.1, duration_s)
-        yield Planned(round(at_s, 2), Freeze(rng.choice(CONSUMERS[:4]), for_s))
+        yield Planned(round(at_s, 2), Freeze(rng.choice(FOUR), for_s))
 
 
 def _others(rng: random.Random, duration_s: float) -> Iterator[Planned]:

@@ -51,6 +51,12 @@ def test_help_lists_the_commands(arguments: list[str], entries: Mapping[str, Ent
     assert all(name in shown for name in entries)
 
 
+@pytest.mark.parametrize("group", ["config", "lead", "lot", "decisions", "sheets", "deadletters"])
+def test_a_group_is_one_even_of_a_single_command(group: str) -> None:
+    shown = CliRunner().invoke(main.app, [group, "--help"]).output
+    assert "COMMAND [ARGS]..." in shown
+
+
 def test_an_unknown_command_is_refused() -> None:
     shown = CliRunner().invoke(main.app, ["deadleters"])
     assert shown.exit_code == 2
