@@ -166,6 +166,12 @@ class Stack:
         entries = [json.loads(line) for line in lines if line.startswith("{")]
         return [entry for entry in entries if entry["event"] == event]
 
+    async def start_anew(self, replica: Replica, module: Sequence[str]) -> None:
+        """Start another program in the place of one that has ended; return when it consumes."""
+        replica.command = [sys.executable, "-m", *module]
+        replica.is_wanted = True
+        await eventually(lambda: self._all_consume([replica.name], 1), within=START_WITHIN_S)
+
     def _launch_all(self, name: str, module: Sequence[str], replicas: int) -> None:
         for number in range(replicas):
             self._launch(name, number, module)
@@ -223,19 +229,19 @@ class Stack:
         async with broker.connect(self.amqp_url, "outsider") as connection, connection.channel() as channel:
             yield channel
 
-    async def publish(self, routing_key: str, *bodies: object, exchange: str = "leads", **headers: str) -> None:
+    async def publish(self, routing_key: str, *bodies: object, exchange: str = "leads", **properties: object) -> None:
         """Publish with confirms: bytes as they are, all else as JSON. A broker that goes away is tried again."""
         left = [body if isinstance(body, bytes) else json.dumps(body).encode() for body in bodies]
         for start in range(0, len(left), 200):
             chunk = left[start : start + 200]
-            await eventually(partial(self._published, exchange, routing_key, chunk, headers), within=60)
+            await eventually(partial(self._published, exchange, routing_key, chunk, properties), within=60)
 
-    async def _published(self, exchange: str, key: str, bodies: Sequence[bytes], headers: dict[str, str]) -> bool:
+    async def _published(self, exchange: str, key: str, bodies: Sequence[bytes], properties: dict[str, object]) -> bool:
         persistent = aio_pika.DeliveryMode.PERSISTENT
         try:
             async with self.channel() as channel:
                 target = await channel.get_exchange(exchange, ensure=False) if exchange else channel.default_exchange
-                messages = [aio_pika.Message(body, delivery_mode=persistent, **headers) for body in bodies]  # type: ignore[arg-type]
+                messages = [aio_pika.Message(body, delivery_mode=persistent, **properties) for body in bodies]  # type: ignore[arg-type]
                 await asyncio.gather(*(target.publish(message, key) for message in messages))
         except (aio_pika.exceptions.AMQPError, OSError, RuntimeError):
             return False

@@ -14,9 +14,11 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from services.ingest import intake
 from services.ingest import queries as leads
 from services.notifier import queries as notifications
 from shared.db.session import Database
+from shared.events import LeadCreated
 from shared.messaging.deliveries import Arrival
 from shared.messaging.processing import Processor
 from shared.process import run_service
@@ -53,11 +55,24 @@ def no_unique_index() -> None:
     leads.INSERT_LEADS = text(statement.replace(guard, "").replace("ORDER BY new.lead_id", f"{look} ORDER BY 1"))
 
 
+def trips_over_gifts() -> None:
+    """Leads whose message says that they are a gift raise KeyError."""
+    read_created = intake.read_created
+
+    def read(event: LeadCreated, *others: Any) -> Any:
+        if event.message == "a gift":
+            return {"lead": event}["gift"]
+        return read_created(event, *others)
+
+    intake.read_created = read  # type: ignore[assignment]
+
+
 #: The bug by its name, and the service that has it.
 BUGS: dict[str, tuple[Callable[[], None], str]] = {
     "ack-before-commit": (ack_before_commit, "ingest"),
     "no-claim": (no_claim, "notifier"),
     "no-unique-index": (no_unique_index, "ingest"),
+    "trips-over-gifts": (trips_over_gifts, "ingest"),
 }
 
 if __name__ == "__main__":
