@@ -80,6 +80,14 @@ class SheetStore:
             raise DamagedFileError(f"{relative} does not have the SHA-256 {expected_sha256}")
         return content
 
+    def holds(self, relative: str, expected_sha256: str) -> bool:
+        """Whether the file is there and is this content. DependencyGoneError: the remote store does not answer."""
+        try:
+            self.read(relative, expected_sha256)
+        except (DamagedFileError, FileNotFoundError):
+            return False
+        return True
+
     def probe(self) -> None:
         """Return if the store answers; raise what keeps it from it."""
         self._files.probe()

@@ -28,7 +28,7 @@ import asyncpg
 from services.cli.local.nodes import ROOT, Nodes
 from services.cli.local.ports import LOOPBACK, free_port
 from shared import sheetstore
-from shared.messaging import topology
+from shared.messaging import broker, topology
 from tests.replica import OWNER, Replica
 from tests.waiting import eventually
 
@@ -96,10 +96,14 @@ class Stack:
     async def start(self, *names: str, replicas: int = 1) -> None:
         """Start services, and the mailbox with the first; return when they consume."""
         for name in names:
-            for number in range(replicas):
-                self._launch(name, number, [f"services.{name}"])
+            self._launch_all(name, [f"services.{name}"], replicas)
         await eventually(lambda: self._all_consume(names, replicas), within=START_WITHIN_S)
         await eventually(self.takes_mail, within=START_WITHIN_S)
+
+    async def start_as(self, name: str, module: Sequence[str], *, replicas: int = 1) -> None:
+        """Start a module with its arguments in the place of a service; return when it consumes."""
+        self._launch_all(name, module, replicas)
+        await eventually(lambda: self._all_consume([name], replicas), within=START_WITHIN_S)
 
     def of(self, name: str) -> list[Replica]:
         return [replica for replica in self.replicas if replica.name == name]
@@ -169,6 +173,16 @@ class Stack:
         entries = [json.loads(line) for line in lines if line.startswith("{")]
         return [entry for entry in entries if entry["event"] == event]
 
+    async def start_anew(self, replica: Replica, module: Sequence[str]) -> None:
+        """Start another program in the place of one that has ended; return when it consumes."""
+        replica.command = [sys.executable, "-m", *module]
+        replica.is_wanted = True
+        await eventually(lambda: self._all_consume([replica.name], 1), within=START_WITHIN_S)
+
+    def _launch_all(self, name: str, module: Sequence[str], replicas: int) -> None:
+        for number in range(replicas):
+            self._launch(name, number, module)
+
     def _launch(self, name: str, number: int, module: Sequence[str]) -> None:
         log = self.logs / f"{name}-{number}.log"
         environment = {**self.environment, HEALTH_PORT: str(free_port())}
@@ -220,23 +234,22 @@ class Stack:
 
     @asynccontextmanager
     async def channel(self) -> AsyncIterator[aio_pika.abc.AbstractChannel]:
-        connection = await aio_pika.connect(self.amqp_url, timeout=10)
-        async with connection, connection.channel() as channel:
+        async with broker.connect(self.amqp_url, "outsider") as connection, connection.channel() as channel:
             yield channel
 
-    async def publish(self, routing_key: str, *bodies: object, exchange: str = "leads", **headers: str) -> None:
+    async def publish(self, routing_key: str, *bodies: object, exchange: str = "leads", **properties: object) -> None:
         """Publish with confirms: bytes as they are, all else as JSON. A broker that goes away is tried again."""
         left = [body if isinstance(body, bytes) else json.dumps(body).encode() for body in bodies]
         for start in range(0, len(left), 200):
             chunk = left[start : start + 200]
-            await eventually(partial(self._published, exchange, routing_key, chunk, headers), within=60)
+            await eventually(partial(self._published, exchange, routing_key, chunk, properties), within=60)
 
-    async def _published(self, exchange: str, key: str, bodies: Sequence[bytes], headers: dict[str, str]) -> bool:
+    async def _published(self, exchange: str, key: str, bodies: Sequence[bytes], properties: dict[str, object]) -> bool:
         persistent = aio_pika.DeliveryMode.PERSISTENT
         try:
             async with self.channel() as channel:
                 target = await channel.get_exchange(exchange, ensure=False) if exchange else channel.default_exchange
-                messages = [aio_pika.Message(body, delivery_mode=persistent, **headers) for body in bodies]  # type: ignore[arg-type]
+                messages = [aio_pika.Message(body, delivery_mode=persistent, **properties) for body in bodies]  # type: ignore[arg-type]
                 await asyncio.gather(*(target.publish(message, key) for message in messages))
         except (aio_pika.exceptions.AMQPError, OSError, RuntimeError):
             return False

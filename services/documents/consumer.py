@@ -64,9 +64,22 @@ class MakeSheets:
             return await self._returns.save(tx, piece)
         if piece.previous_keys:
             await queries.supersede(tx, piece.previous_keys)
-        return _ready(
-            piece.kept, await queries.add_documents(tx, piece.kept, self._store.backend) if piece.kept else {}
-        )
+        if not piece.kept:
+            return []
+        ids = await queries.add_documents(tx, piece.kept, self._store.backend)
+        if others := [each for each in piece.kept if each.sheet.facts.sheet_key not in ids]:
+            await self._describe(tx, others)
+        return _ready(piece.kept, ids)
+
+    async def _describe(self, tx: AsyncConnection, kept: Sequence[Kept]) -> None:
+        """Of two that made one sheet at once the last to write has the file: under the row's lock, it says so.
+
+        Each looks after it has written. Who finds another's content on disk leaves the row to that other.
+        """
+        others = await queries.lock_others(tx, kept)
+        ours = [e for e in others if await asyncio.to_thread(self._store.holds, e.file_path, e.sha256)]
+        if ours:
+            await queries.describe(tx, ours)
 
     async def _sheets(self, database: Database, batch: Sequence[Message]) -> AsyncGenerator[Piece, None]:
         events = [message.event for message in batch]
@@ -78,13 +91,30 @@ class MakeSheets:
         if previous:
             yield Piece(previous_keys=sorted(previous))
         keys = iter(dict.fromkeys(event.sheet_key for event in events if isinstance(event, LeadAssigned)))
+        anew = await self._overwritten(database, batch)
         while some := list(islice(keys, KEYS_AT_ONCE)):
             async with database.reading() as connection:
-                sheets = await queries.sheets_to_make(connection, some)
+                sheets = await queries.sheets_to_make(connection, some, anew)
                 first = await queries.first_of_their_day(connection, sheets)
                 signing = (await self._sheet_keys(connection)).signing
             for chunk in in_chunks(sheets, LEADS_AT_ONCE):
                 yield Piece(await self._make(chunk, first, signing))
+
+    async def _overwritten(self, database: Database, batch: Sequence[Message]) -> list[str]:
+        """Give the sheets whose file is not what their document says: who wrote it last died before it could tell.
+
+        Its messages come again, so only what came again is looked at.
+        """
+        came_again = [
+            message.event.sheet_key
+            for message in batch
+            if isinstance(message.event, LeadAssigned) and message.delivery.delivery_count
+        ]
+        if not came_again:
+            return []
+        async with database.reading() as connection:
+            there = await queries.standing(connection, came_again)
+        return [e.sheet_key for e in there if not await asyncio.to_thread(self._store.holds, e.file_path, e.sha256)]
 
     async def _sheet_keys(self, connection: AsyncConnection) -> SheetKeys:
         """The keys, read once: they do not change while the service runs."""

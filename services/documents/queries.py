@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from itertools import groupby
@@ -66,6 +66,21 @@ ADD = text("""
     WHERE documents.status = 'void' AND excluded.status = 'ok'
     RETURNING id, sheet_key, status
 """)
+#: Documents as they stand; a void one will be made again if its lead is reopened.
+STANDING = text("""
+    SELECT sheet_key, file_path, sha256 FROM documents
+    WHERE sheet_key = ANY(CAST(:keys AS text[])) AND status <> 'void' ORDER BY sheet_key
+""")
+LOCK = text("""
+    SELECT sheet_key, sha256 FROM documents WHERE sheet_key = ANY(CAST(:keys AS text[])) AND status <> 'void'
+    ORDER BY sheet_key FOR NO KEY UPDATE
+""")
+DESCRIBE = text("""
+    UPDATE documents SET sha256 = new.sha256, size = new.size, lead_ids = string_to_array(new.lead_ids, E'\\n')
+    FROM unnest(CAST(:sheet_keys AS text[]), CAST(:sha256s AS text[]), CAST(:sizes AS bigint[]),
+                CAST(:lead_ids AS text[])) AS new (sheet_key, sha256, size, lead_ids)
+    WHERE documents.sheet_key = new.sheet_key
+""")
 SUPERSEDE = text("""
     UPDATE documents SET status = 'superseded'
     WHERE sheet_key = ANY(CAST(:keys AS text[])) AND status = 'ok' AND NOT EXISTS (
@@ -105,12 +120,21 @@ class Kept:
     size: int
 
 
-async def sheets_to_make(connection: AsyncConnection, keys: Sequence[str]) -> list[Sheet]:
-    """Give the sheets of these keys that have no document yet, as their assignments stand now.
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A document that is there: its file, and what is to be in it."""
+
+    sheet_key: str
+    file_path: str
+    sha256: str
+
+
+async def sheets_to_make(connection: AsyncConnection, keys: Sequence[str], anew: Collection[str] = ()) -> list[Sheet]:
+    """Give the sheets of these keys that have no document yet, and those `anew`, as their assignments stand now.
 
     A route whose leads get no sheets has none; nor has a key none of whose assignments stands any more.
     """
-    existing = set((await connection.execute(EXISTING, {"keys": list(keys)})).scalars())
+    existing = set((await connection.execute(EXISTING, {"keys": list(keys)})).scalars()) - set(anew)
     rows = (await connection.execute(SHEETS, {"keys": [key for key in keys if key not in existing]})).mappings()
     groups = groupby((dict(row) for row in rows if row["sheets"]), key=lambda row: row["sheet_key"])
     return [_sheet(list(group)) for _, group in groups]
@@ -183,6 +207,29 @@ async def add_documents(tx: AsyncConnection, kept: Sequence[Kept], backend: str)
         "lead_ids": ["\n".join(sheet.lead_ids) for sheet in sheets],
     }
     return {row.sheet_key: row.id for row in await tx.execute(ADD, values) if row.status == "ok"}
+
+
+async def standing(connection: AsyncConnection, keys: Sequence[str]) -> list[Standing]:
+    """Give the documents that stand of these keys."""
+    return [Standing(*row) for row in await connection.execute(STANDING, {"keys": list(keys)})]
+
+
+async def lock_others(tx: AsyncConnection, kept: Sequence[Kept]) -> list[Kept]:
+    """Lock the documents of these sheets; give those sheets of which the document says another content."""
+    keys = [each.sheet.facts.sheet_key for each in kept]
+    says = {row.sheet_key: row.sha256 for row in await tx.execute(LOCK, {"keys": keys})}
+    return [each for each in kept if says.get(each.sheet.facts.sheet_key, each.sha256) != each.sha256]
+
+
+async def describe(tx: AsyncConnection, kept: Sequence[Kept]) -> None:
+    """Let documents say what these sheets have."""
+    values = {
+        "sheet_keys": [each.sheet.facts.sheet_key for each in kept],
+        "sha256s": [each.sha256 for each in kept],
+        "sizes": [each.size for each in kept],
+        "lead_ids": ["\n".join(each.sheet.lead_ids) for each in kept],
+    }
+    await tx.execute(DESCRIBE, values)
 
 
 async def supersede(tx: AsyncConnection, keys: Sequence[str]) -> None:

@@ -225,7 +225,7 @@ class Processor:
     async def _spend_attempt(self, culprit: Arrival, error: BaseException) -> None:
         log.error("message.failed", queue=self._subscription.queue, key=culprit.key, exc_info=error)
         failure = Failure(_reason(error), failures.fingerprint_of(error), "".join(traceback.format_exception(error)))
-        await self._settlement.retry(culprit.delivery, failure)
+        await self._settlement.fail(culprit.delivery, failure)
 
     async def _attempt(self, part: Sequence[Arrival]) -> tuple[failures.Action, Sequence[Apart], BaseException]:
         keys = tuple(arrival.key for arrival in part)

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 import structlog
 
 from shared.messaging.broker import BROKER_ERRORS, ConsumerChannel
-from shared.messaging.envelope import Delivery, Failure, Outgoing, copy_of, failed_copy
+from shared.messaging.envelope import Delivery, Failure, Outgoing, copy_of, dead_letter_id, failed_copy
 from shared.messaging.facts import UNOBSERVED, End, Observer, Settled
 from shared.messaging.ledger import Ledger
 from shared.messaging.publisher import Publisher, PublishError
@@ -93,6 +93,16 @@ class Settlement:
         rung = LADDER[min(delivery.attempts, len(LADDER) - 1)]
         log.info("message.retry", queue=self._queue, rung=rung, error_type=failure.error_type)
         await self._replace(delivery, failure, RETRY_EXCHANGE, f"{rung}.{self._queue}", "retried")
+
+    async def fail(self, delivery: Delivery, failure: Failure) -> None:
+        """Spend an attempt of a message that failed by an error: up the ladder.
+
+        A replayed one is dead again at once: it has been up the ladder, and an operator waits for its outcome.
+        """
+        if self._buries and dead_letter_id(delivery) is not None:
+            await self.bury(delivery, failure)
+        else:
+            await self.retry(delivery, failure)
 
     async def put_off(self, delivery: Delivery) -> None:
         """Send a copy to the ladder's first rung, its attempts as they are; then acknowledge."""

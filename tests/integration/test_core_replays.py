@@ -10,9 +10,9 @@ import asyncpg
 import pytest
 
 from shared.events import LeadAccepted
-from shared.messaging.envelope import DEAD_LETTER_ID, Outgoing
+from shared.messaging.envelope import ATTEMPTS, DEAD_LETTER_ID, REASON, Outgoing
 from shared.messaging.publisher import open_publisher
-from tests.integration.core import Ground, Insert, Replica, drain, effects, lay_out, own_ground, running
+from tests.integration.core import Ground, Insert, Replica, drain, effects, lay_out, own_ground, publish, running
 from tests.waiting import eventually
 
 INSERT = """
@@ -69,6 +69,42 @@ async def test_a_row_is_resolved_with_what_went_through_and_with_nothing_else(co
     assert states == {"good": "resolved", "bad": "replaying", "early": "replaying"}
     assert [copy.headers[DEAD_LETTER_ID] for (copy,) in copies] == [ids["bad"], ids["early"]]
     assert await effects(database_url) == {"good", "odd"}
+    await rows.close()
+
+
+async def test_a_replayed_message_that_fails_again_is_dead_at_once(core: tuple[str, str]) -> None:
+    """Its operator waits for the outcome; what fails beside it for the first time climbs the ladder as ever."""
+    database_url, amqp_url = core
+    await lay_out(amqp_url, database_url)
+    rows = await connected(database_url)
+    row_id = await rows.fetchval(INSERT, "bug")
+    async with running(database_url, amqp_url, Insert()):
+        await replay(amqp_url, {"bug again": row_id})
+        (dead,) = await eventually(partial(drain, amqp_url, "dead"), 20)
+        await publish(amqp_url, ["bug of a stranger"])
+        (waits,) = await eventually(partial(drain, amqp_url, "retry.5s"), 20)
+    assert (dead.headers[DEAD_LETTER_ID], dead.headers[ATTEMPTS]) == (row_id, 1)
+    assert dead.headers[REASON] == "ValueError: a bug met bug again"
+    assert (waits.headers[ATTEMPTS], waits.headers.get(DEAD_LETTER_ID)) == (1, None)
+    await rows.close()
+
+
+async def test_a_replayed_message_waits_for_an_outage_like_any_other(core: tuple[str, str]) -> None:
+    """It spends nothing while the network is away, and its row is resolved afterwards."""
+    database_url, amqp_url = core
+    await lay_out(amqp_url, database_url)
+    rows = await connected(database_url)
+    row_id = await rows.fetchval(INSERT, "one")
+    left = iter((ConnectionError("away"), ConnectionError("away"), None))
+
+    def trouble(_: str) -> None:
+        if (error := next(left)) is not None:
+            raise error
+
+    async with running(database_url, amqp_url, Insert(trouble)):
+        await replay(amqp_url, {"one": row_id})
+        await eventually(lambda: rows.fetchval("SELECT status = 'resolved' FROM dead_letters"), 30)
+    assert await drain(amqp_url, "dead") == await drain(amqp_url, "retry.5s") == []
     await rows.close()
 
 

@@ -1,4 +1,4 @@
-"""`edit`, `discard` and `undo`: each is recorded with who did it."""
+"""`edit`, recorded with who did it."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from typing import Annotated
 
 import typer
 
-from services.cli.deadletters import discarding, editing
+from services.cli.deadletters import bulkedits, discarding, editing
 from services.cli.deadletters.actions import operator
 from services.cli.deadletters.options import (
-    All,
     AsJson,
     Group,
     Ids,
@@ -26,6 +25,7 @@ from services.cli.deadletters.options import (
     selected,
     why_none,
 )
+from services.cli.deadletters.selection import Selection
 from services.cli.failures import CommandError
 from services.cli.output import show
 from services.ingest.reference import ReferenceReader
@@ -33,27 +33,66 @@ from shared.db.session import Database
 from shared.settings import Settings
 
 
-def edit(
-    row_id: Annotated[int, typer.Argument(metavar="ID")],
+def edit(  # noqa: PLR0913, PLR0917  # typer: a parameter an option
+    ids: Ids = None,
+    group: Group = None,
+    service: Service = None,
+    since: Since = None,
+    until: Until = None,
     fields: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="FIELD=VALUE", help="Set one field, nested as a.b.c; repeatable."),
     ] = None,
     file: Annotated[Path | None, typer.Option("--file", help="Take the body from a file.", exists=True)] = None,
+    yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
-    """Change the body, in $EDITOR or by --set; it is saved if its service would take it. What died is kept."""
-    draft = None
+    """Change the body, in $EDITOR or by --set; it is saved if its service would take it. What died is kept.
+
+    With --set also of many alike: by several ids, --group, --service, --since, --until.
+    """
     if fields and file is not None:
         raise CommandError("--set and --file do not go together")
-    if fields:
-        change = editing.by_fields(fields)
-    elif file is not None:
+    selection = named(selected(ids, group, service, since, until), is_all=False)
+    only = ids[0] if ids is not None and selection == Selection(ids[:1]) else None
+    if only is None and not fields:
+        raise CommandError("say which one by its id; many alike are edited by --set FIELD=VALUE")
+    if only is None:
+        _edit_many(selection, fields or [], yes=yes, as_json=as_json)
+    elif fields:
+        _edit_one(only, editing.by_fields(fields), None, as_json=as_json)
+    else:
+        _edit_as_text(only, file, as_json=as_json)
+
+
+def _edit_as_text(row_id: int, file: Path | None, *, as_json: bool) -> None:
+    draft = None
+    if file is not None:
         change = editing.by_content(file.read_bytes())
     else:
         draft = Path(tempfile.gettempdir()) / f"dead-letter-{row_id}-{token_hex(4)}.json"
         change = editing.in_editor(draft)
+    _edit_one(row_id, change, draft, as_json=as_json)
 
+
+def _edit_many(selection: Selection, fields: list[str], *, yes: bool, as_json: bool) -> None:
+    counts = run(lambda _, database: discarding.count(database, selection))
+    if not counts.get("new"):
+        raise CommandError(why_none(counts))
+    confirm(f"Edit {counts['new']:,} dead letters?", yes=yes)
+
+    async def work(settings: Settings, database: Database) -> bulkedits.EditedMany:
+        reader = ReferenceReader(settings.default_region, settings.tz)
+        change = editing.by_fields(fields)
+        return await bulkedits.edit_many(database, selection, change, reader=reader, actor=operator())
+
+    edited = run(work)
+    show(edited, as_json=as_json)
+    if edited.refused:
+        raise typer.Exit(1)
+
+
+def _edit_one(row_id: int, change: editing.Edit, draft: Path | None, *, as_json: bool) -> None:
     async def work(settings: Settings, database: Database) -> editing.Edited:
         reader = ReferenceReader(settings.default_region, settings.tz)
         return await editing.edit(database, row_id, change, reader=reader, actor=operator())
@@ -67,46 +106,3 @@ def edit(
     if draft is not None:
         draft.unlink()
     show(edited, as_json=as_json)
-
-
-def discard(  # noqa: PLR0913, PLR0917  # typer: a parameter an option
-    reason: Annotated[str, typer.Option("--reason", help="Why nobody needs them any more.")],
-    ids: Ids = None,
-    group: Group = None,
-    service: Service = None,
-    since: Since = None,
-    until: Until = None,
-    is_all: All = False,
-    yes: Yes = False,
-    as_json: AsJson = False,
-) -> None:
-    """Put dead letters aside. `undo` brings them back, until they are old enough to go."""
-    selection = named(selected(ids, group, service, since, until), is_all=is_all)
-    counts = run(lambda _, database: discarding.count(database, selection))
-    if not counts.get("new"):
-        raise CommandError(why_none(counts))
-    confirm(f"Discard {counts['new']:,} dead letters?", yes=yes)
-    show(
-        run(lambda _, database: discarding.discard(database, selection, reason=reason, actor=operator())),
-        as_json=as_json,
-    )
-
-
-def undo(  # typer: a parameter an option
-    ids: Ids = None,
-    group: Group = None,
-    service: Service = None,
-    since: Since = None,
-    until: Until = None,
-    is_all: All = False,
-    is_lost: Annotated[
-        bool, typer.Option("--lost", help="Bring back what is said to be under way: its queue was emptied or deleted.")
-    ] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Bring back what was discarded."""
-    selection = named(selected(ids, group, service, since, until), is_all=is_all)
-    show(
-        run(lambda _, database: discarding.undo(database, selection, actor=operator(), is_under_way=is_lost)),
-        as_json=as_json,
-    )

@@ -12,13 +12,14 @@ from pathlib import Path
 
 from pydantic_core import from_json
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.cli.deadletters.checking import opened, wrong_with
 from services.cli.deadletters.fields import with_fields
 from services.cli.deadletters.letters import COLUMNS, Letter
 from services.cli.deadletters.listing import as_text, no_such
 from services.cli.failures import CommandError
-from services.ingest.reference import ReferenceReader
+from services.ingest.reference import Known, ReferenceReader
 from shared.db.session import Database
 
 READ = text(f"SELECT {COLUMNS}, status FROM dead_letters WHERE id = :id")  # noqa: S608  # the columns of a letter
@@ -39,6 +40,16 @@ Edit = Callable[[bytes], bytes]
 
 
 @dataclass(frozen=True, slots=True)
+class Change:
+    """A body to be saved in the place of another."""
+
+    id: int
+    before: bytes
+    after: bytes
+    lead_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Edited:
     """What became of an edit."""
 
@@ -54,18 +65,27 @@ async def edit(database: Database, row_id: int, change: Edit, *, reader: Referen
         CommandError: there is no such dead letter, it is not open, or the new body would be refused, and why.
     """
     letter = await _open_letter(database, row_id)
+    made = changed(letter, change, await reader.anew(database))
+    if made is None:
+        return Edited(row_id, is_changed=False, body=as_text(bytes(letter.body)))
+    async with database.begin() as tx:
+        if not await save(tx, made, actor):
+            raise CommandError(f"not saved: dead letter {row_id} was changed by somebody else meanwhile; edit it again")
+    return Edited(row_id, is_changed=True, body=as_text(made.after))
+
+
+def changed(letter: Letter, change: Edit, known: Known) -> Change | None:
+    """Give what is to be saved; None if the body stays as it is. CommandError if its service would refuse it."""
     before = bytes(letter.body)
     after = change(before)
     if after == before:
-        return Edited(row_id, is_changed=False, body=as_text(before))
+        return None
     message = opened(replace(letter, body=after).delivery(), letter.queue)
     if isinstance(message, str):
         raise CommandError(f"not saved: {message}")
-    if wrong := wrong_with(message, await reader.anew(database)):
+    if wrong := wrong_with(message, known):
         raise CommandError(f"not saved: {wrong}")
-    lead_id = getattr(message.event, "lead_id", letter.lead_id)
-    await _save(database, row_id, before, after, lead_id=lead_id, actor=actor)
-    return Edited(row_id, is_changed=True, body=as_text(after))
+    return Change(letter.id, before, after, getattr(message.event, "lead_id", letter.lead_id))
 
 
 async def _open_letter(database: Database, row_id: int) -> Letter:
@@ -79,22 +99,18 @@ async def _open_letter(database: Database, row_id: int) -> Letter:
     return Letter(*columns)
 
 
-async def _save(
-    database: Database, row_id: int, before: bytes, after: bytes, *, lead_id: str | None, actor: str
-) -> None:
+async def save(tx: AsyncConnection, change: Change, actor: str) -> bool:
+    """Save and record a change; False if the letter is not as it was any more, or no longer new."""
     values = {
-        "id": row_id,
-        "before": before,
-        "after": after,
-        "before_text": as_text(before),
-        "after_text": as_text(after),
-        "lead_id": lead_id,
+        "id": change.id,
+        "before": change.before,
+        "after": change.after,
+        "before_text": as_text(change.before),
+        "after_text": as_text(change.after),
+        "lead_id": change.lead_id,
         "actor": actor,
     }
-    async with database.begin() as tx:
-        saved = (await tx.execute(SAVE, values)).rowcount
-    if not saved:
-        raise CommandError(f"not saved: dead letter {row_id} was changed by somebody else meanwhile; edit it again")
+    return bool((await tx.execute(SAVE, values)).rowcount)
 
 
 # How a body is changed.

@@ -1,19 +1,17 @@
-"""`groups`, `list`, `show` and `preview`: they change nothing."""
+"""`groups`, `list` and `show`: they change nothing."""
 
 from __future__ import annotations
 
 import json
 import sys
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from services.cli.deadletters import listing, preview, verdicts
-from services.cli.deadletters.options import AsJson, AsOf, Group, Ids, Service, Since, Status, Until, run, selected
+from services.cli.deadletters import listing
+from services.cli.deadletters.options import AsJson, Group, Ids, Service, Since, Status, Until, run, selected
 from services.cli.output import show
-from shared.db.session import Database
-from shared.settings import Settings, load_settings
+from shared.settings import load_settings
 
 
 def groups(service: Service = None, status: Status = Status.NEW, as_json: AsJson = False) -> None:
@@ -59,43 +57,3 @@ def _laid_out(body: str) -> str:
         return json.dumps(json.loads(body), indent=2, ensure_ascii=True)
     except ValueError:
         return body.encode("unicode_escape").decode()
-
-
-def preview_letters(
-    ids: Ids = None,
-    group: Group = None,
-    service: Service = None,
-    since: Since = None,
-    until: Until = None,
-    as_of: Annotated[AsOf, typer.Option(help="The day whose caps count.")] = AsOf.TODAY,
-    as_json: AsJson = False,
-) -> None:
-    """Say what a replay would do now. Nothing is changed, printed or mailed, and nobody is held up."""
-    selection = selected(ids, group, service, since, until)
-
-    async def work(settings: Settings, database: Database) -> preview.Preview:
-        zone = settings.tz if as_of is AsOf.ORIGINAL else None
-        with Console(stderr=True).status("") as status:
-            return await preview.preview(
-                database,
-                selection,
-                preview.trials(settings),
-                as_of_zone=zone,
-                show=lambda tried: status.update(f"{tried:,} tried"),
-            )
-
-    found = run(work, deadline_s=preview.DEADLINE_S, server_settings=preview.SERVER_SETTINGS)
-    if as_json:
-        show(found, as_json=True)
-        return
-    show({"groups": [_counts(each) for each in found.groups]}, as_json=False)
-    reasons = [{"group": each.group, **_plain(reason)} for each in found.groups for reason in each.reasons]
-    show({"why": reasons}, as_json=False)
-
-
-def _counts(group: verdicts.GroupPreview) -> dict[str, Any]:
-    return {name: value for name, value in _plain(group).items() if name != "reasons"}
-
-
-def _plain(value: Any) -> dict[str, Any]:
-    return {name: getattr(value, name) for name in value.__dataclass_fields__}

@@ -9,7 +9,8 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from services.cli.failures import CommandError
-from shared.messaging.envelope import BIGINT_MAX
+
+BIGINT_MAX = 2**63 - 1
 
 #: For the letters' own columns; the parameters are those of `Selection.values`.
 WHERE = """

@@ -62,6 +62,12 @@ def test(context: typer.Context) -> None:
     raise typer.Exit(suite.run(context.args))
 
 
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
+def chaos(context: typer.Context) -> None:
+    """Kill everything under load, then check everything: --minutes N --seed S --leads L --kills K --json."""
+    raise typer.Exit(suite.chaos(context.args))
+
+
 @app.command()
 def check() -> None:
     """Format, lint, types, imports, migrations."""

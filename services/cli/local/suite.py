@@ -13,22 +13,31 @@ from services.cli.local.nodes import ROOT, TEST_STATE, stop_unused
 
 WORKERS: Final = 3
 #: What takes long begins first, so that the workers end together.
-PATHS: Final = ("tests/e2e", "tests/integration", "tests/unit")
+PATHS: Final = ("tests/e2e", "tests/chaos", "tests/integration", "tests/unit")
 
 
 def run(arguments: Sequence[str]) -> int:
-    """pytest's exit code. It gets Ctrl-C itself and clears away what it has started; what is left is stopped here."""
-    command = [sys.executable, "-m", "pytest", *options(arguments, os.environ)]
-    with subprocess.Popen(command, cwd=ROOT) as pytest:
-        while pytest.returncode is None:
+    """pytest's exit code."""
+    return _run("pytest", options(arguments, os.environ))
+
+
+def chaos(arguments: Sequence[str]) -> int:
+    """Exit code of one chaos run: 1 on findings."""
+    return _run("tests.chaos", arguments)
+
+
+def _run(module: str, arguments: Sequence[str]) -> int:
+    """A module's exit code. It gets Ctrl-C itself and clears away what it has started; what is left is stopped here."""
+    with subprocess.Popen([sys.executable, "-m", module, *arguments], cwd=ROOT) as process:
+        while process.returncode is None:
             try:
-                pytest.wait()
+                process.wait()
             except KeyboardInterrupt:
                 continue
             except SystemExit:
-                pytest.send_signal(signal.SIGINT)
+                process.send_signal(signal.SIGINT)
     stop_unused(TEST_STATE)
-    return pytest.returncode if pytest.returncode >= 0 else 128 - pytest.returncode
+    return process.returncode if process.returncode >= 0 else 128 - process.returncode
 
 
 def options(arguments: Sequence[str], environment: Mapping[str, str]) -> list[str]:

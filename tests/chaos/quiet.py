@@ -1,0 +1,48 @@
+"""Waiting until nothing is on its way any more: no message anywhere, no event in the outbox, nobody at work."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from shared.messaging.topology import queue_arguments
+from tests.chaos.faults import unacked_by_port
+from tests.stack import Stack
+
+LOOK_EVERY_S = 0.5
+SAY_EVERY_S = 20.0
+
+
+async def become_quiet(stack: Stack, within_s: float, say: Callable[[str], None]) -> dict[str, int]:
+    """Return {} when nothing is on its way, or what still is after `within_s`.
+
+    What waits for long is on the retry ladder: a `lead.closed` that came before its lead. Faults spend no attempts.
+    """
+    loop = asyncio.get_running_loop()
+    deadline, said = loop.time() + within_s, loop.time()
+    while (left := await what_moves(stack)) and loop.time() < deadline:
+        if loop.time() > said + SAY_EVERY_S:
+            said = loop.time()
+            say(f"waiting for {left}")
+        await asyncio.sleep(LOOK_EVERY_S)
+    return left
+
+
+async def what_moves(stack: Stack) -> dict[str, int]:
+    """Count what is on its way, by where it is; the dear looks only where the cheap ones see nothing."""
+    if moving := await _seen(stack):
+        return moving
+    unacked = sum((await unacked_by_port(stack) or {"unknown": 1}).values())
+    if unacked:
+        return {"unacknowledged": unacked}
+    listed = await asyncio.to_thread(stack.nodes.broker.ctl, "list_queues", "--vhost", stack.vhost, "name", "messages")
+    rows = [line.split() for line in listed.splitlines()[1:]]
+    kept = {name: int(count) for name, count in rows if name in queue_arguments() and int(count)}
+    return kept or await _seen(stack)
+
+
+async def _seen(stack: Stack) -> dict[str, int]:
+    moving = await stack.ready(*queue_arguments())
+    if outbox := await stack.count("outbox"):
+        moving["outbox"] = outbox
+    return moving

@@ -1,0 +1,119 @@
+"""Two write one sheet at once, each with what stood when it looked: the row says what is on disk, whoever dies."""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from services.documents.consumer import MakeSheets
+from services.documents.formreader import read_form
+from services.documents.seals import read_manifest
+from shared.db.session import Database
+from shared.events import LeadAssigned
+from shared.messaging.envelope import Message
+from shared.sheetstore import SheetStore
+from tests.driving import execute, message, rows, scalar
+from tests.sheets import lay_out
+
+LOT = "lot-1--0001"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> SheetStore:
+    return SheetStore(tmp_path)
+
+
+async def with_two_leads(database: Database) -> LeadAssigned:
+    """A lot's sheet of two leads."""
+    assigned = await lay_out(database)
+    await execute(database, "UPDATE assignments SET sheet_key = :lot, lot_id = 1", lot=LOT)
+    await execute(
+        database,
+        """
+        WITH lead AS (
+            INSERT INTO leads (id, lead_id, source_id, created_at) VALUES (2, 'B', 101, now()) RETURNING id
+        )
+        INSERT INTO assignments (id, lead_id, assignment_status_id, route_id, agent_id, sheet_key, page_group_code,
+                                 rowid, lead_assignment_code, lead_date, lead_type, assigned_at, lot_id)
+        SELECT 2, 2, 2, 1, 1, sheet_key, page_group_code, 2, 'L2601010001-0002', lead_date, 'N', now(), 1
+        FROM assignments
+        """,
+    )
+    return assigned.model_copy(update={"sheet_key": LOT, "lot_id": 1})
+
+
+async def take_away_the_second(database: Database) -> None:
+    await execute(database, "UPDATE assignments SET is_current = false, ended_at = now() WHERE id = 2")
+    await execute(database, "INSERT INTO assignments (id, lead_id) VALUES (3, 2)")
+
+
+async def written(database: Database, handler: MakeSheets, event: Message) -> Any:
+    """What a replica is about to save; its file is on disk."""
+    async with aclosing(handler.prepare(database, [event])) as pieces:
+        return await anext(pieces)
+
+
+async def save(database: Database, handler: MakeSheets, piece: Any) -> None:
+    async with database.begin() as tx:
+        await handler.save(tx, piece)
+
+
+async def assert_the_row_says_what_is_on_disk(database: Database, store: SheetStore) -> list[str]:
+    """Give the leads of the sheet."""
+    ((path, sha256, size, lead_ids),) = await rows(database, "SELECT file_path, sha256, size, lead_ids FROM documents")
+    content = store.read(path, sha256)  # which it refuses where they differ
+    assert len(content) == size
+    key = bytes(await scalar(database, "SELECT key FROM installation_keys"))
+    manifest = next(found[0] for text in read_form(content)["manifests"] if (found := read_manifest(text, [key])))
+    assert len(manifest.rows) == len(lead_ids)
+    return list(lead_ids)
+
+
+async def test_who_comes_second_with_another_sheet_says_so(database: Database, store: SheetStore) -> None:
+    """One has rendered two leads, the other one, and has overwritten the file before the first one's row is there."""
+    event = message(await with_two_leads(database))
+    first, second = MakeSheets(store), MakeSheets(store)
+    early = await written(database, first, event)
+    await take_away_the_second(database)
+    late = await written(database, second, event)
+
+    await save(database, first, early)
+    await save(database, second, late)
+
+    assert await assert_the_row_says_what_is_on_disk(database, store) == ["A"]
+
+
+async def test_who_dies_after_it_has_overwritten_a_sheet_is_made_good(database: Database, store: SheetStore) -> None:
+    """Its message comes again: whoever gets it finds a file that is not what the row says, and makes the sheet anew."""
+    assigned = await with_two_leads(database)
+    first = MakeSheets(store)
+    early = await written(database, first, message(assigned))
+    await take_away_the_second(database)
+    await written(database, MakeSheets(store), message(assigned))  # and there it dies
+    await save(database, first, early)
+
+    came = message(assigned)
+    again = replace(came, delivery=replace(came.delivery, is_redelivered=True))
+    await save(database, first, await written(database, first, again))
+
+    assert await assert_the_row_says_what_is_on_disk(database, store) == ["A"]
+
+
+async def test_who_was_overwritten_says_nothing_of_what_is_no_longer_there(
+    database: Database, store: SheetStore
+) -> None:
+    """The second has saved what is on disk; the first comes round with what it had written before."""
+    event = message(await with_two_leads(database))
+    first, second = MakeSheets(store), MakeSheets(store)
+    early = await written(database, first, event)
+    await take_away_the_second(database)
+    late = await written(database, second, event)
+
+    await save(database, second, late)
+    await save(database, first, early)
+
+    assert await assert_the_row_says_what_is_on_disk(database, store) == ["A"]
