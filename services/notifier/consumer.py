@@ -137,10 +137,12 @@ class MailSheets:
         except MailServerGoneError as error:
             raise DependencyGoneError(SMTP, str(error)) from error
 
-    async def _send(self, claim: AsyncConnection, message: Message, errand: Errand, step: Send) -> Mailed:
+    async def _send(self, claim: AsyncConnection, message: Message, errand: Errand, step: Send) -> Mailed | Noted:
         if self._pace is not None:
             self._pace.sent()
         sent = await self._post.send(claim, errand, step)
+        if sent is None:
+            return Noted(self._result(errand, Note(step.mail, "void", "its sheets are void")))
         asker = _asker(message)
         deliveries = tuple(
             replace(each, deferred_by=asker) if each.status == "deferred" else each for each in sent.deliveries

@@ -87,8 +87,8 @@ class Post:
         room = await self._room(total, partial(errand.content, connection, mail, sheets, ()))
         return packed(pin.ready, room, can_link=self._links is not None)
 
-    async def send(self, connection: AsyncConnection, errand: Errand, step: Send) -> Posted:
-        """Send the mail to those who are left; what the server said, for each.
+    async def send(self, connection: AsyncConnection, errand: Errand, step: Send) -> Posted | None:
+        """Send the mail to those who are left; what the server said, for each. None: all its sheets went void just now.
 
         Raises:
             MailServerGoneError: nobody has an answer.
@@ -100,6 +100,8 @@ class Post:
             return Posted(tuple(deliveries))
         shown = tuple(each for each in step.shown if each.address not in refused)
         sheets = [each for each in await queries.read_sheets(connection, step.mail.document_ids) if each.void is None]
+        if step.mail.document_ids and not sheets:
+            return None
         letter = await self._letter(connection, errand, step.mail, sheets, shown)
         if isinstance(letter, str):
             return Posted((*deliveries, *(Delivery(each, "refused", letter) for each in usable)))

@@ -21,7 +21,10 @@ from services.cli.leads import read_story
 from services.cli.sheets import read_sheet
 from services.cli.statistics import read_statistics
 from services.notifier.consumer import Mailed, Pinned
+from services.notifier.errands import Desk, StoreErrand, errands
+from services.notifier.message import Recipient
 from services.notifier.pacing import Pace
+from services.notifier.planning import Pin, Send, Visit
 from services.notifier.posting import Links
 from shared.db.session import Database
 from shared.events import DocumentReady, LeadUnassigned, LotCompleted, NotificationSent
@@ -210,6 +213,27 @@ async def test_an_awaited_mail_all_of_whose_sheets_went_void_is_void(database: D
     await notifier.run(*await office.asked())
     assert (await office.status(), await office.reason()) == ("void", "its sheets are void")
     assert await office.asked() == []
+
+
+async def test_a_sheet_that_goes_void_between_the_look_and_the_mail_is_not_sent(
+    database: Database, office: Office
+) -> None:
+    """The store's mail is pinned, its sheet's lead is given away, and no empty mail goes."""
+    told = await lay_out_lot(database, S1=1)
+    await add_recipients(database, PROFILE, "ann@example.com")
+    [event] = await office.make(*told["S1"])
+    notifier = office.notifier()
+    async with database.reading() as connection:
+        errand = next(each for each in await errands(connection, event, "prod") if isinstance(each, StoreErrand))
+        desk = Desk("prod", "example.com")
+        pin = await errand.look(connection, desk, Visit())
+        assert isinstance(pin, Pin)
+        [mail] = errand.mails(desk, pin.number, [pin.ready])
+        await office.end(event.sheet_key)
+        post = notifier.handler._post  # type: ignore[attr-defined]
+        ann = (Recipient("ann@example.com"),)
+        assert await post.send(connection, errand, Send(mail, ann, ann)) is None
+    assert office.mails == []
 
 
 async def test_a_late_sheet_reaches_the_recipients_once(database: Database, office: Office) -> None:
