@@ -67,7 +67,8 @@ STATEMENTS = {
                || coalesce(string_agg(notifications.status || coalesce(': ' || notifications.reason, ''), ', '),
                            'nobody has tried') || ')' AS words
         FROM documents JOIN agents ON agents.id = documents.agent_id AND agents.email <> ''
-             LEFT JOIN notifications ON notifications.document_id = documents.id
+             LEFT JOIN notification_sheets AS its ON its.document_id = documents.id
+             LEFT JOIN notifications ON notifications.id = its.notification_id
         WHERE documents.status = 'ok' AND EXISTS (
             SELECT 1 FROM assignments WHERE assignments.sheet_key = documents.sheet_key AND is_current
                AND assignment_status_id IN (2, 3)
