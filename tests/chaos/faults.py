@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import subprocess
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -213,7 +214,7 @@ async def unacked_by_port(stack: Stack) -> Counter[int] | None:
     """By the port of each client's connection how many messages it holds; None while the broker does not answer."""
     try:
         told = await asyncio.to_thread(stack.nodes.broker.ctl, "eval", UNACKED)
-    except LocalError:
+    except (LocalError, subprocess.TimeoutExpired):
         return None
     found: Counter[int] = Counter()
     for port, count in re.findall(r"\{(\d+),(\d+)\}", told):

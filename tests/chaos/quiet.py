@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 from collections.abc import Callable
 
+from services.cli.local.failures import LocalError
 from shared.messaging.topology import queue_arguments
 from tests.chaos.faults import unacked_by_port
 from tests.stack import Stack
@@ -35,7 +37,12 @@ async def what_moves(stack: Stack) -> dict[str, int]:
     unacked = sum((await unacked_by_port(stack) or {"unknown": 1}).values())
     if unacked:
         return {"unacknowledged": unacked}
-    listed = await asyncio.to_thread(stack.nodes.broker.ctl, "list_queues", "--vhost", stack.vhost, "name", "messages")
+    try:
+        listed = await asyncio.to_thread(
+            stack.nodes.broker.ctl, "list_queues", "--vhost", stack.vhost, "name", "messages"
+        )
+    except (LocalError, subprocess.TimeoutExpired):
+        return {"unknown": 1}
     rows = [line.split() for line in listed.splitlines()[1:]]
     kept = {name: int(count) for name, count in rows if name in queue_arguments() and int(count)}
     return kept or await _seen(stack)
