@@ -120,4 +120,4 @@ async def _topology_check(amqp_url: str) -> Check:
             await topology.check(channel)
     except (ValueError, aio_pika.exceptions.AMQPError, *broker.BROKER_ERRORS) as error:
         return Check("topology", is_well=False, detail=f"{error}; run `leadline setup`")
-    return Check("topology", is_well=True, detail="4 exchanges, 11 queues")
+    return Check("topology", is_well=True, detail="4 exchanges, 12 queues")

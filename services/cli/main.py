@@ -13,7 +13,7 @@ import uvloop
 from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 
-from services.cli import config, installation, services, sheets
+from services.cli import config, installation, keys, services, sheets
 from services.cli.assigning import assign_command
 from services.cli.configfile import ConfigError
 from services.cli.deadletters.commands import app as deadletters_app
@@ -54,6 +54,7 @@ app.command("assign")(assign_command)
 app.command("monitor")(monitor_command)
 app.add_typer(deadletters_app, name="deadletters")
 app.add_typer(sheets.app, name="sheets")
+app.add_typer(keys.app, name="key")
 app.command("import")(import_command)
 app.command("simulate")(simulate_command)
 app.command("schema")(schema_command)

@@ -23,7 +23,7 @@ QUEUES = {
     "notifier": ("notifier",),
     "deadletters": (topology.DEAD_QUEUE,),
 }
-NAMES = (*QUEUES, "scheduler", "receiver", "simulator")
+NAMES = (*QUEUES, "scheduler", "receiver", "api", "simulator")
 QUIET_ROUNDS = 2
 ROUND_S = 1.0
 OUTBOX = text("SELECT count(*) FROM outbox")

@@ -17,7 +17,7 @@ from typing import Final
 import aio_pika
 from aio_pika.exceptions import AMQPError, ChannelClosed
 
-from services.cli.local import postgres, rabbitmq
+from services.cli.local import httpapi, postgres, rabbitmq
 from services.cli.local.container import ContainerBroker, container_engine
 from services.cli.local.endpoints import Endpoints, given
 from services.cli.local.failures import LocalError
@@ -28,7 +28,7 @@ from services.cli.local.processes import Processes
 from services.cli.local.records import read_record, write_record
 from services.cli.local.waiting import wait_until
 
-SERVICES: Final = ("ingest", "assigner", "documents", "notifier", "deadletters", "scheduler")
+SERVICES: Final = ("ingest", "assigner", "documents", "notifier", "deadletters", "scheduler", "api")
 # `up` returns when each of these services consumes its queue.
 CONSUMED: Final = {
     "ingest": "ingest",
@@ -56,16 +56,20 @@ def up(state: Path = STATE, *, services: Sequence[str] = SERVICES) -> Endpoints:
         processes = Processes(state)
         with _as_before_on_failure(state, processes):
             endpoints = _start_below(state, processes)
-            if Endpoints.of(state) not in (None, endpoints):
+            before = Endpoints.of(state)
+            if before is not None and before.below != endpoints:
                 processes.stop_together(services)  # they still use the old ones
             environment = endpoints.environment()
             for command in SETUP:
                 leadline(*command, environment=environment)
             _apply_once(state, environment)
+            if httpapi.API in services:
+                endpoints = httpapi.opened(state, processes, endpoints)
+                environment = endpoints.environment()
             for name in services:
                 processes.start(name, [sys.executable, "-m", f"services.{name}"], environment=environment, folder=ROOT)
             wait_until(
-                lambda: not _waiting_for(processes, services, endpoints.amqp_url),
+                lambda: not _waiting_for(processes, services, endpoints),
                 within_s=_SERVICES_WITHIN_S,
                 otherwise=f"not all services have started consuming: see {state / 'log'}",
             )
@@ -152,13 +156,14 @@ def _apply_once(state: Path, environment: Mapping[str, str]) -> None:
         write_record(marker, {"applied": [list(command) for command in FIRST_START]})
 
 
-def _waiting_for(processes: Processes, services: Sequence[str], amqp_url: str) -> list[str]:
-    """The services that do not consume yet; LocalError when one has died."""
+def _waiting_for(processes: Processes, services: Sequence[str], endpoints: Endpoints) -> list[str]:
+    """The services that do not consume or answer yet; LocalError when one has died."""
     for name in services:
         if not processes.is_running(name):
             raise LocalError(f"{name} ended as soon as it was started: see {processes.log_of(name)}")
     consumers = [name for name in services if name in CONSUMED]
-    return asyncio.run(_idle(amqp_url, consumers)) if consumers else []
+    silent = [httpapi.API] if httpapi.API in services and not httpapi.answers(endpoints) else []
+    return silent or (asyncio.run(_idle(endpoints.amqp_url, consumers)) if consumers else [])
 
 
 async def _idle(amqp_url: str, services: Sequence[str]) -> list[str]:
