@@ -21,6 +21,7 @@ QUEUES = {
     "assigner": ("assigner", "assigner.lots"),
     "documents": ("documents",),
     "notifier": ("notifier",),
+    "webhooks": ("webhooks",),
     "deadletters": (topology.DEAD_QUEUE,),
 }
 NAMES = (*QUEUES, "scheduler", "receiver", "api", "simulator")

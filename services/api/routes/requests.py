@@ -17,12 +17,13 @@ from services.api.idempotency import IdempotencyKey
 from services.api.looking import Seen
 from services.api.paging import Cursor, Limit
 from services.api.problems import FieldProblem, ProblemError, documented
+from services.api.publishing import publish
 from services.api.requests_ import LIST, OF_CUSTOMERS, OF_LEAD, ONE, RequestOut, Status, read_requests
 from services.api.routes.sources import SourceOut, read_source
 from services.api.state import Shared, SharedState
 from services.ingest import intake, problems
 from shared.events import Event, LeadClosed, LeadCreated, LeadReopened
-from shared.messaging.envelope import BIGINT_MAX, Outgoing
+from shared.messaging.envelope import BIGINT_MAX
 
 router = APIRouter(prefix="/requests", tags=["requests"])
 
@@ -121,7 +122,7 @@ async def create_request(
             known = await idempotency.remember(tx, asked, {"lead_id": lead_id})
         lead_id = known["lead_id"] if known else lead_id
     event = await _event(shared, body, source, lead_id)
-    await publish(shared, event)
+    await publish(shared.publisher, event)
     timeout_s = shared.settings.api_wait_s if wait is None else wait
     seen = await shared.looks.until(event.lead_id, lambda lead: lead.is_decided, timeout_s=timeout_s)
     made = await _made(shared, event, body, seen)
@@ -209,7 +210,7 @@ async def set_status(
         return before
     is_closing = status == "closed"
     event: Event = (LeadClosed if is_closing else LeadReopened)(lead_id=before.crm_lead_id)
-    await publish(shared, event)
+    await publish(shared.publisher, event)
     seen = await shared.looks.until(
         before.crm_lead_id,
         lambda lead: lead.is_closed is is_closing and (is_closing or lead.is_decided),
@@ -221,11 +222,6 @@ async def set_status(
     after = await _read(shared, request_id)
     response.status_code = 200 if after.status == status else 202
     return after
-
-
-async def publish(shared: Shared, *events: Event) -> None:
-    """Publish, confirmed. Raises PublishError if the broker is away."""
-    await shared.publisher.publish([Outgoing(event.type, event.to_json().encode(), event.key) for event in events])
 
 
 async def _event(shared: Shared, body: RequestIn, source: SourceOut, lead_id: str) -> LeadCreated:

@@ -28,7 +28,7 @@ from services.cli.local.processes import Processes
 from services.cli.local.records import read_record, write_record
 from services.cli.local.waiting import wait_until
 
-SERVICES: Final = ("ingest", "assigner", "documents", "notifier", "deadletters", "scheduler", "api")
+SERVICES: Final = ("ingest", "assigner", "documents", "notifier", "deadletters", "scheduler", "webhooks", "api")
 # `up` returns when each of these services consumes its queue.
 CONSUMED: Final = {
     "ingest": "ingest",
@@ -36,6 +36,7 @@ CONSUMED: Final = {
     "documents": "documents",
     "notifier": "notifier",
     "deadletters": "dead",
+    "webhooks": "webhooks",
 }
 # `leadline …` commands to run once the nodes answer: at every `up`, and after them at the first one only.
 SETUP: Final = (("setup",),)
