@@ -6,7 +6,7 @@ import csv
 import io
 from typing import Any
 
-import openpyxl
+import openpyxl  # type: ignore[import-untyped]
 import pytest
 from pydantic_core import to_json
 
