@@ -11,6 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from standardwebhooks import Webhook
 
+from services.cli.deadletters.trials import WebhooksTrial
+from services.scheduler.purge import Retention, purge_told
 from services.webhooks.addresses import is_allowed, wrong_with
 from services.webhooks.consumer import TellEndpoints
 from services.webhooks.sending import open_sender
@@ -23,7 +25,7 @@ from shared.messaging.processing import Deferred
 from shared.messaging.publisher import open_publisher
 from shared.settings import Settings
 from tests.api import consuming
-from tests.driving import Driver, execute, of, rows
+from tests.driving import Driver, execute, message, of, rows
 from tests.endpoints import Endpoint, listening
 from tests.waiting import eventually
 
@@ -191,6 +193,34 @@ async def test_from_the_exchange_to_the_endpoint_and_to_the_ladder(
                 return await broker.queue_depth(connection, "retry.5s") == 1
 
             await eventually(waits, within=20)
+
+
+async def test_a_dead_letter_says_whom_it_would_tell(database: Database, webhooks: Driver, endpoint: Endpoint) -> None:
+    """A preview names the endpoints that have not had the event, and tells none of them."""
+    await add(database, endpoint.url)
+    told, untold = message(unassigned("L1")), message(unassigned("L2"))
+    await webhooks.run(told)
+
+    verdicts = await WebhooksTrial()(database, [told, untold])
+
+    assert [(each.outcome.value, each.reason) for each in verdicts.values()] == [
+        ("has no effect any more", "no webhook is to be told of it any more"),
+        ("would go through", "1 webhooks would be told"),
+    ]
+    assert len(endpoint.heard) == 1
+
+
+async def test_what_was_told_is_forgotten_with_old_dead_letters(
+    database: Database, webhooks: Driver, endpoint: Endpoint
+) -> None:
+    await add(database, endpoint.url)
+    await webhooks.run(unassigned("L1"), unassigned("L2"))
+    await execute(
+        database, "UPDATE webhook_deliveries SET updated_at = now() - interval '91 days' WHERE lead_id = 'L1'"
+    )
+
+    assert await purge_told(database, Retention(settled_days=90)) == 1
+    assert await rows(database, "SELECT lead_id FROM webhook_deliveries") == [("L2",)]
 
 
 @pytest.mark.parametrize(
