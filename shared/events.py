@@ -355,10 +355,9 @@ class NotificationSent(Event):
 
 
 class OutcomeRecorded(Event):
-    """Documents → CRM. What the agent wrote on the sheet about this lead."""
+    """Documents → webhooks, CRM. What the agent wrote on the sheet about this lead."""
 
     type: ClassVar[str] = "outcome.recorded"
-    is_ours: ClassVar[bool] = False
 
     lead_id: LeadId
     revision: int

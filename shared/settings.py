@@ -81,6 +81,17 @@ class Settings(BaseSettings):
     health_port: int | None = Field(default=None, ge=0, le=65_535)
     health_host: str = "127.0.0.1"
     metrics_token: str = ""
+    #: Where the HTTP API listens, and how long it waits for what becomes of a request, if nobody says.
+    api_host: str = "127.0.0.1"
+    api_port: int = Field(default=8000, ge=0, le=65_535)
+    api_wait_s: float = Field(default=2, ge=0, le=30)
+    #: Requests a second of one key, for long; four times as many at once.
+    api_rate: float = Field(default=100, gt=0)
+    #: The largest body of a request, and of an uploaded file.
+    api_body_bytes: int = Field(default=1_048_576, ge=1_024)
+    api_upload_bytes: int = Field(default=50_000_000, ge=1_024)
+    #: Webhooks may go to http:// and to addresses of this machine and network. For trying out only.
+    webhooks_allow_http: bool = False
     log_file: Path | None = None
     log_level: str = "INFO"
 

@@ -23,10 +23,10 @@ class LinkState(StrEnum):
 
 
 def sign_link(base_url: str, sheet_key: str, expires_at: datetime, key: bytes) -> str:
-    """Give the link to a sheet under `base_url`: `…/sheets/KEY?expires=SECONDS&signature=HEX`."""
+    """Give the link to a sheet under `base_url`: `…/files/KEY?expires=SECONDS&signature=HEX`."""
     expires = int(expires_at.astimezone(UTC).timestamp())
     query = urlencode({"expires": expires, "signature": _signature(sheet_key, expires, key)})
-    return f"{base_url.rstrip('/')}/sheets/{quote(sheet_key, safe='')}?{query}"
+    return f"{base_url.rstrip('/')}/files/{quote(sheet_key, safe='')}?{query}"
 
 
 def verify_link(sheet_key: str, expires: str, signature: str, keys: Collection[bytes], now: datetime) -> LinkState:

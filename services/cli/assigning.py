@@ -60,7 +60,7 @@ class Wish:
     lead_ids: Sequence[str] = ()
     to_agent_code: str | None = None
 
-    def request(self) -> AssignmentRequested:
+    def request(self, requested_by: str = REQUESTED_BY) -> AssignmentRequested:
         """Give the event. CommandError where it says nothing, or what cannot be."""
         if not (self.source or self.route or self.lead_ids):
             raise CommandError("which leads? Name --source, --route or --lead")
@@ -72,7 +72,7 @@ class Wish:
                 route=self.route,
                 lead_ids=tuple(self.lead_ids),
                 to_agent_code=self.to_agent_code,
-                requested_by=REQUESTED_BY,
+                requested_by=requested_by,
                 request_id=token_hex(16),
             )
         except ValidationError as error:
@@ -91,7 +91,7 @@ class Answered:
 
 
 @dataclass(frozen=True, slots=True)
-class _Answer:
+class Answer:
     """What the decisions under a request say so far: per lead its agent's id, or why it has none."""
 
     decisions: int
@@ -112,15 +112,16 @@ def assign(wish: Wish, *, timeout_s: float = TIMEOUT_S, settings: Settings | Non
 
     async def run() -> Answered:
         async with open_database(settings.database, application_name="leadline assign") as database:
-            await _check(database, request)
+            await check(database, request)
             row_id = await ask(database, request)
             answer = await _answer(settings, database, request, row_id, timeout_s)
-            return await _told(database, request, answer)
+            return await told(database, request, answer)
 
     return asyncio.run(run())
 
 
-async def _check(database: Database, request: AssignmentRequested) -> None:
+async def check(database: Database, request: AssignmentRequested) -> None:
+    """Raise CommandError for a name that is not known."""
     values = {
         "source": request.source,
         "route": request.route,
@@ -141,12 +142,12 @@ async def _check(database: Database, request: AssignmentRequested) -> None:
 
 async def _answer(
     settings: Settings, database: Database, request: AssignmentRequested, row_id: int, timeout_s: float
-) -> _Answer:
+) -> Answer:
     """Wait for the request's last decision, as long as there are more of them."""
-    answer = _Answer(0, is_whole=False, choices={})
+    answer = Answer(0, is_whole=False, choices={})
 
-    async def more() -> _Answer | None:
-        found = await _read(database, request)
+    async def more() -> Answer | None:
+        found = await read_answer(database, request)
         return found if found.is_whole or found.decisions > answer.decisions else None
 
     while not answer.is_whole:
@@ -158,14 +159,16 @@ async def _answer(
     return answer
 
 
-async def _read(database: Database, request: AssignmentRequested) -> _Answer:
+async def read_answer(database: Database, request: AssignmentRequested) -> Answer:
+    """Give what was decided so far."""
     async with database.reading() as connection:
         rows = (await connection.execute(DECISIONS, {"request_id": request.request_id})).all()
     choices = {lead: choice for row in rows for lead, choice in row.choices.items()}
-    return _Answer(len(rows), any(row.kind == ANSWERED for row in rows), choices)
+    return Answer(len(rows), any(row.kind == ANSWERED for row in rows), choices)
 
 
-async def _told(database: Database, request: AssignmentRequested, answer: _Answer) -> Answered:
+async def told(database: Database, request: AssignmentRequested, answer: Answer) -> Answered:
+    """Give an answer as people know agents and leads."""
     received = Counter(choice for choice in answer.choices.values() if isinstance(choice, int))
     unassigned = Counter(choice for choice in answer.choices.values() if isinstance(choice, str))
     decided = [int(lead) for lead in answer.choices]

@@ -19,7 +19,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.cli.configcheck import Checked, check
-from services.cli.configfile import ConfigFile, read, write
+from services.cli.configfile import ConfigFile, Route, read, write
 from services.cli.configproblems import ConfigError, Problem
 from services.cli.configrows import KIND, KINDS, MATCH, Content, Difference, Kind, Row, Wanted, compare, wanted
 from services.cli.routeversions import keep_versions, put_off_versions
@@ -141,6 +141,11 @@ async def export_config(database: Database) -> ConfigFile:
     async with database.begin(deadline_s=_DEADLINE_S) as tx:
         content = await read_content(tx)
     return ConfigFile.model_validate(_sections(content))
+
+
+async def routes_in(tx: AsyncConnection) -> list[Route]:
+    """The routes as the caller's transaction sees them."""
+    return list(ConfigFile.model_validate(_sections(await read_content(tx))).routes or ())
 
 
 async def apply_in(

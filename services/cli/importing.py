@@ -40,6 +40,20 @@ Publish = Callable[[Sequence[Outgoing]], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
+class Progressed:
+    """How far an import is: the share of the file from 0 to 1, and what became of its rows."""
+
+    share: float
+    rows: int
+    sent: int
+    skipped_closed: int
+    rejected: int
+
+
+Tell = Callable[[Progressed], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
 class ImportSummary:
     """What became of the file's rows; `sent` is what would be in a dry run. Blank rows are not counted."""
 
@@ -124,6 +138,9 @@ class _Import:
         self.sent += len(self._waiting)
         self._waiting = []
 
+    def progress(self, share: float) -> Progressed:
+        return Progressed(min(share, 1.0), self.rows, self.sent, self.closed_by.total(), self.rejected)
+
     def _stopped(self, error: PublishError) -> str:
         problem = f"{error}, see LEADLINE_AMQP_URL"
         if not self.sent:
@@ -135,11 +152,16 @@ class _Import:
 
 
 async def import_file(
-    path: Path, options: ReadOptions, *, publish: Publish | None, show_progress: bool = False
+    path: Path,
+    options: ReadOptions,
+    *,
+    publish: Publish | None,
+    show_progress: bool = False,
+    tell: Tell | None = None,
 ) -> ImportSummary:
     """Publish every open lead of the file in chunks, each confirmed before the next; without `publish` only count.
 
-    Rejected rows go to `NAME.rejected.csv` in a dry run too.
+    Rejected rows go to `NAME.rejected.csv` in a dry run too. `tell` is called after each chunk.
 
     Raises:
         ImportFileError: the file is no table, an option does not fit it, or the broker is away.
@@ -156,6 +178,8 @@ async def import_file(
         for outcome in read_leads(table.rows, layout, include_closed=options.include_closed):
             if run.take(outcome):
                 await run.publish()
+                if tell is not None:
+                    await tell(run.progress(table.rows.position / max(table.rows.size, 1)))
             if run.rows % CHUNK == 0:
                 progress.update(bar, completed=table.rows.position)
         await run.publish()

@@ -184,4 +184,4 @@ async def _topology_check(amqp_url: str) -> Check:
         return Check("topology", is_well=False, detail=f"{error}; run `leadline setup`")
     if problems:
         return Check("topology", is_well=False, detail="; ".join(problems))
-    return Check("topology", is_well=True, detail="4 exchanges, 11 queues")
+    return Check("topology", is_well=True, detail="4 exchanges, 12 queues")

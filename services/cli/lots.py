@@ -83,12 +83,18 @@ Tell = Callable[[Status], None]
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
-    """A route's lot that was asked for: the request, and the row of the outbox that it left in."""
+class Prepared:
+    """A route's lot that may be asked for."""
 
     route_id: int
     has_sheets: bool
     request: LotRequested
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked(Prepared):
+    """A lot that was asked for: the row of the outbox that the request left in."""
+
     row_id: int
 
 
@@ -147,7 +153,10 @@ def request_lot(
 # Asking.
 
 
-async def _ask(database: Database, name: str, *, run_id: str | None, triggered_by: str, is_again: bool) -> _Asked:
+async def prepare_lot(
+    database: Database, name: str, *, run_id: str | None, triggered_by: str, is_again: bool
+) -> Prepared:
+    """Give the request for a lot of a route. CommandError if the route has no lots."""
     async with database.reading() as connection:
         route = (await connection.execute(ROUTE, {"name": name})).one_or_none()
         at = await now(connection)
@@ -158,7 +167,12 @@ async def _ask(database: Database, name: str, *, run_id: str | None, triggered_b
     if route.mode != "lot":
         raise CommandError(f"the route {name!r} assigns leads as they come: it has no lots")
     request = _request(name, at, run_id=run_id, triggered_by=triggered_by, is_again=is_again)
-    return _Asked(route.id, route.sheets, request, await ask(database, request))
+    return Prepared(route.id, route.sheets, request)
+
+
+async def _ask(database: Database, name: str, *, run_id: str | None, triggered_by: str, is_again: bool) -> _Asked:
+    lot = await prepare_lot(database, name, run_id=run_id, triggered_by=triggered_by, is_again=is_again)
+    return _Asked(lot.route_id, lot.has_sheets, lot.request, await ask(database, lot.request))
 
 
 def _request(route: str, at: datetime, *, run_id: str | None, triggered_by: str, is_again: bool) -> LotRequested:
@@ -175,7 +189,7 @@ def _request(route: str, at: datetime, *, run_id: str | None, triggered_by: str,
 
 async def _follow(settings: Settings, database: Database, asked: _Asked, timeout_s: float, tell: Tell) -> LotRun:
     """Wait for the lot, then for its sheets."""
-    row = await wait_for(lambda: _lot(database, asked), timeout_s)
+    row = await wait_for(lambda: find_lot(database, asked), timeout_s)
     if row is None:
         why = await why_nothing_came(settings, database, asked.row_id, "assigner.lots")
         tell(Status("assigned", "waiting", {"reason": why}))
@@ -199,8 +213,8 @@ async def _follow(settings: Settings, database: Database, asked: _Asked, timeout
     )
 
 
-async def _lot(database: Database, asked: _Asked) -> Mapping[str, Any] | None:
-    """The lot's row: it is committed together with all that the lot does."""
+async def find_lot(database: Database, asked: Prepared) -> Mapping[str, Any] | None:
+    """The row of the lot asked for, or of the one it is the same as: it is committed with all that the lot does."""
     request = asked.request
     values = {"route_id": asked.route_id, "key": request.lot_key, "by_hand": BY_HAND, "at": request.occurred_at}
     async with database.reading() as connection:

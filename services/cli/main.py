@@ -35,6 +35,7 @@ COMMANDS = {
     "stats": Entry("services.cli.looking:stats", "Count what has happened so far, and who is next."),
     "monitor": Entry("services.cli.monitor.command:monitor_command", "Show the same live, until Ctrl-C."),
     "doctor": Entry("services.cli.doctor.command:doctor_command", "Say what is wrong, where, and what to do."),
+    "key": Entry("services.cli.keys:app", "Keys of the HTTP API."),
     "service": Entry("services.cli.serving:service", "Run one service until stopped."),
     "worker": Entry("services.cli.serving:worker", "Run all services until every queue is empty."),
     "simulate": Entry("services.simulator.command:simulate_command", "Send synthetic leads to the broker."),

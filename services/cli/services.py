@@ -22,9 +22,10 @@ QUEUES = {
     "assigner": ("assigner", "assigner.lots"),
     "documents": ("documents",),
     "notifier": ("notifier",),
+    "webhooks": ("webhooks",),
     "deadletters": (topology.DEAD_QUEUE,),
 }
-NAMES = (*QUEUES, "scheduler", "receiver", "simulator")
+NAMES = (*QUEUES, "scheduler", "receiver", "api", "simulator")
 QUIET_ROUNDS = 2
 ROUND_S = 1.0
 OUTBOX = text("SELECT count(*) FROM outbox")

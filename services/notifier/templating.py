@@ -111,7 +111,7 @@ def _line_of(error: Exception) -> str:
 
 
 _AT = datetime(2025, 11, 21, 9, 30, tzinfo=UTC)
-_LINKS = (Link("sheet.pdf", "https://leads.example.com/sheets/1", _AT),)
+_LINKS = (Link("sheet.pdf", "https://leads.example.com/files/1", _AT),)
 _LEAD = MailedLead("L251121A001-0001", "Ann Example", "+91 98765 43210")
 _NOTHING: dict[str, Any] = dict.fromkeys(("agent_code", "agent_name", "route", "store_code", "page_group_code"))
 _FULL: tuple[Content, ...] = (

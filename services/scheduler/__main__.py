@@ -6,7 +6,7 @@ import asyncio
 from functools import partial
 
 from services.scheduler.lots import TICK_S, LotTicker
-from services.scheduler.purge import PURGE_S, Retention, purge_dead_letters
+from services.scheduler.purge import PURGE_S, Retention, purge_dead_letters, purge_told
 from services.scheduler.rounds import every
 from services.scheduler.sweep import sweep_all
 from shared.db.session import open_database
@@ -30,6 +30,7 @@ async def serve(settings: Settings, stop: asyncio.Event, observer: Observer = UN
         rounds.create_task(every(TICK_S, "lots", LotTicker(database, publisher).tick, stop))
         retention = Retention(settings.dead_letter_days, settings.new_dead_letter_days)
         rounds.create_task(every(PURGE_S, "purge", partial(purge_dead_letters, database, retention), stop))
+        rounds.create_task(every(PURGE_S, "purge told", partial(purge_told, database, retention), stop))
 
 
 if __name__ == "__main__":

@@ -27,6 +27,15 @@ PURGE = text("""
     SELECT count(*) FROM purged
 """)
 
+#: What was sent to webhooks is kept as long: a replayed event would be sent again after that.
+PURGE_TOLD = text("""
+    DELETE FROM webhook_deliveries WHERE (webhook_id, event_id) IN (
+        SELECT webhook_id, event_id FROM webhook_deliveries
+        WHERE updated_at < now() - CAST(:settled_days AS integer) * interval '1 day'
+        LIMIT :page FOR UPDATE SKIP LOCKED
+    )
+""")
+
 
 @dataclass(frozen=True, slots=True)
 class Retention:
@@ -44,6 +53,18 @@ async def purge_dead_letters(database: Database, retention: Retention) -> int:
         async with database.begin() as tx:
             values = {"settled_days": retention.settled_days, "new_days": retention.new_days, "page": PAGE}
             purged = int((await tx.execute(PURGE, values)).scalar_one())
+        total += purged
+        if purged < PAGE:
+            return total
+
+
+async def purge_told(database: Database, retention: Retention) -> int:
+    """Forget what was sent to webhooks longer ago than dead letters are kept; give how many."""
+    total = 0
+    while True:
+        async with database.begin() as tx:
+            values = {"settled_days": retention.settled_days, "page": PAGE}
+            purged = (await tx.execute(PURGE_TOLD, values)).rowcount
         total += purged
         if purged < PAGE:
             return total

@@ -786,6 +786,92 @@ class DeadLetterAction(Base):
     __table_args__ = (CheckConstraint("action IN ('edit', 'replay', 'discard', 'undo')", name="action"),)
 
 
+class ApiKey(Base):
+    """Who may call the API. Of the key, 256 random bits, only the SHA-256 is kept."""
+
+    __tablename__ = "api_keys"
+    id: Mapped[int] = identity()
+    name: Mapped[str]
+    role: Mapped[str]
+    #: How the key begins, so that people can tell which one it is.
+    hint: Mapped[str]
+    key_sha256: Mapped[bytes] = mapped_column(unique=True)
+    created_by: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+    expires_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+    last_used_at: Mapped[datetime | None]
+    __table_args__ = (
+        Index("uq_api_keys_name", "name", unique=True, postgresql_where=text("revoked_at IS NULL")),
+        CheckConstraint("role IN ('viewer', 'operator', 'admin')", name="role"),
+    )
+
+
+class IdempotencyKey(Base):
+    """A request that a client may send again: what it asked for, and what it was answered."""
+
+    __tablename__ = "idempotency_keys"
+    api_key_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    key: Mapped[str] = mapped_column(primary_key=True)
+    request_sha256: Mapped[bytes]
+    answer: Mapped[dict[str, Any] | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+    __table_args__ = (Index("ix_idempotency_keys_created_at", "created_at"),)
+
+
+class Import(Base):
+    """A file that was uploaded to be imported, and how far it has come. `share`: of the file, from 0 to 1."""
+
+    __tablename__ = "imports"
+    id: Mapped[int] = identity()
+    file_name: Mapped[str]
+    created_by: Mapped[str]
+    state: Mapped[str] = mapped_column(server_default=text("'running'"))
+    share: Mapped[float] = mapped_column(server_default=ZERO)
+    rows: Mapped[int] = mapped_column(server_default=ZERO)
+    sent: Mapped[int] = mapped_column(server_default=ZERO)
+    skipped_closed: Mapped[int] = mapped_column(server_default=ZERO)
+    rejected: Mapped[int] = mapped_column(server_default=ZERO)
+    rejected_path: Mapped[str | None]
+    rejected_sha256: Mapped[str | None]
+    problem: Mapped[str | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+    updated_at: Mapped[datetime] = mapped_column(server_default=NOW)
+    __table_args__ = (CheckConstraint("state IN ('running', 'done', 'failed')", name="state"),)
+
+
+class Webhook(Base):
+    """An endpoint of somebody else that is told of events. The secret signs: it is kept as it is."""
+
+    __tablename__ = "webhooks"
+    id: Mapped[int] = identity()
+    url: Mapped[str]
+    secret: Mapped[str]
+    events: Mapped[list[str]]
+    is_active: Mapped[bool] = mapped_column(server_default=TRUE)
+    version: Mapped[int] = mapped_column(server_default=text("1"))
+    created_by: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+
+
+class WebhookDelivery(Base):
+    """What became of one event at one endpoint: what was sent or refused is not sent again."""
+
+    __tablename__ = "webhook_deliveries"
+    webhook_id: Mapped[int] = mapped_column(ForeignKey("webhooks.id", ondelete="CASCADE"), primary_key=True)
+    event_id: Mapped[str] = mapped_column(primary_key=True)
+    event_type: Mapped[str]
+    lead_id: Mapped[str | None]
+    status: Mapped[str]
+    answer: Mapped[str]
+    attempts: Mapped[int] = mapped_column(server_default=text("1"))
+    updated_at: Mapped[datetime] = mapped_column(server_default=NOW)
+    __table_args__ = (
+        Index("ix_webhook_deliveries_updated_at", "updated_at"),
+        CheckConstraint("status IN ('sent', 'refused', 'failed')", name="status"),
+    )
+
+
 class AuditLog(Base):
     """What people and the CRM changed, row by row, written by triggers."""
 

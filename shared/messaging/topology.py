@@ -54,6 +54,7 @@ WORK_QUEUES = (
     WorkQueue("assigner.lots", ("lot.requested",)),
     WorkQueue("documents", ("lead.assigned", "lead.unassigned", "sheet.returned")),
     WorkQueue("notifier", ("document.ready", "lot.completed")),
+    WorkQueue("webhooks", ("lead.assigned", "lead.unassigned", "outcome.recorded")),
 )
 
 
@@ -63,7 +64,7 @@ def queues_for(event_type: str) -> tuple[str, ...]:
 
 
 def queue_arguments() -> dict[str, dict[str, Any]]:
-    """Give the declaration arguments of all eleven queues by name."""
+    """Give the declaration arguments of all twelve queues by name."""
     at_least_once = {
         "x-queue-type": "quorum",
         "x-overflow": "reject-publish",

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.ingest import intake
 from services.ingest import queries as leads
-from services.notifier import queries as notifications
+from services.notifier import consumer as notifier
 from shared.db.session import Database
 from shared.events import LeadCreated
 from shared.messaging.deliveries import Arrival
@@ -39,11 +39,11 @@ def no_claim() -> None:
     """Whether a mail was sent is looked up before it is sent; nothing keeps two from looking at once."""
 
     @asynccontextmanager
-    async def unclaimed(database: Database, document_id: int, *, idle_s: float) -> AsyncIterator[AsyncConnection]:
+    async def unclaimed(database: Database, identity: str, *, idle_s: float) -> AsyncIterator[AsyncConnection]:
         async with database.reading(deadline_s=idle_s) as connection:
             yield connection
 
-    notifications.claimed = unclaimed
+    notifier.claimed = unclaimed  # type: ignore[attr-defined]  # where the handler looks for it
 
 
 def no_unique_index() -> None:

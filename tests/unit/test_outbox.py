@@ -35,11 +35,11 @@ def test_events_that_must_arrive_are_those_with_a_queue_of_ours() -> None:
     }
 
 
-def test_eleven_queues_none_of_which_loses_anything() -> None:
+def test_twelve_queues_none_of_which_loses_anything() -> None:
     """Quorum, positive delivery limits, at-least-once dead-lettering, every dead letter's target another queue."""
     arguments = topology.queue_arguments()
 
-    assert len(arguments) == 11
+    assert len(arguments) == 12
     for name, given in arguments.items():
         assert given["x-queue-type"] == "quorum"
         assert given["x-overflow"] == "reject-publish"

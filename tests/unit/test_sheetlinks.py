@@ -20,14 +20,14 @@ def opened(link: str) -> tuple[str, str, str]:
     """Sheet key, expiry and signature, as who serves the link gets them."""
     parts = urlsplit(link)
     query = parse_qs(parts.query)
-    return unquote(parts.path.rpartition("/sheets/")[2]), query["expires"][0], query["signature"][0]
+    return unquote(parts.path.rpartition("/files/")[2]), query["expires"][0], query["signature"][0]
 
 
 @given(st.text(min_size=1))
 def test_a_link_opens_its_sheet_until_it_expires(sheet_key: str) -> None:
     sheet_key = sheet_key.encode(errors="replace").decode()
     link = sign_link("https://leads.example.com/", sheet_key, UNTIL, KEY)
-    assert link.startswith("https://leads.example.com/sheets/")
+    assert link.startswith("https://leads.example.com/files/")
     assert link.isascii()
     assert opened(link)[0] == sheet_key
     assert verify_link(*opened(link), [OTHER, KEY], NOW) is LinkState.GOOD

@@ -19,7 +19,7 @@ from tests.unit.test_message import Tags, a_mail, html_of, text_of
 
 IST = timezone(timedelta(hours=5, minutes=30))
 AT = datetime(2025, 11, 21, 15, 0, tzinfo=IST)
-LINK = Link("leads_S1_0001.pdf", "https://leads.example.com/sheets/1?expires=2&signature=3", AT)
+LINK = Link("leads_S1_0001.pdf", "https://leads.example.com/files/1?expires=2&signature=3", AT)
 STORE = StoreContent(
     *("S1", "Lake Road", "pickups", date(2025, 11, 21), AT, "Asia/Kolkata"),
     sheets=(StoreSheet("0001", "Asha", "L2511210001", 10), StoreSheet("0002", "Bela", "L2511210002", 1)),
@@ -62,7 +62,7 @@ def test_a_sheet_that_is_too_large_is_linked_to() -> None:
     values = {name: getattr(STORE, name) for name in STORE.__slots__}
     message = composed(StoreContent(**(values | {"links": (LINK,)})), attachments=1)
     assert LINK.url in text_of(message)
-    assert 'href="https://leads.example.com/sheets/1?expires=2&amp;signature=3"' in html_of(message)
+    assert 'href="https://leads.example.com/files/1?expires=2&amp;signature=3"' in html_of(message)
     assert "until 2025-11-21 15:00 +05:30" in text_of(message)
 
 

@@ -12,6 +12,7 @@ from services.ingest import consumer as ingest
 from services.ingest import intake, problems
 from services.ingest.reference import Known
 from services.notifier import consumer as notifier
+from services.webhooks import consumer as webhooks
 from shared.events import LeadCreated, LeadUpdated
 from shared.messaging.envelope import Delivery, Invalid, Message, read
 from shared.messaging.processing import Subscription
@@ -24,6 +25,7 @@ SUBSCRIPTIONS: Mapping[str, Subscription] = {
         lots.SUBSCRIPTION,
         documents.SUBSCRIPTION,
         notifier.SUBSCRIPTION,
+        webhooks.SUBSCRIPTION,
     )
 }
 

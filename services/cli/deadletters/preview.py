@@ -19,7 +19,15 @@ from sqlalchemy import text
 from services.cli.deadletters.checking import opened
 from services.cli.deadletters.letters import COLUMNS, Letter
 from services.cli.deadletters.selection import WHERE, Selection
-from services.cli.deadletters.trials import AssignerTrial, DocumentsTrial, IngestTrial, LotTrial, NotifierTrial, Trial
+from services.cli.deadletters.trials import (
+    AssignerTrial,
+    DocumentsTrial,
+    IngestTrial,
+    LotTrial,
+    NotifierTrial,
+    Trial,
+    WebhooksTrial,
+)
 from services.cli.deadletters.verdicts import GroupPreview, Outcome, Sum, Verdict
 from services.ingest.reference import ReferenceReader
 from shared.db.session import Database
@@ -58,6 +66,7 @@ def trials(settings: Settings) -> dict[str, Trial]:
         "assigner.lots": LotTrial(),
         "documents": DocumentsTrial(settings.sheets_dir, settings.sheet_key),
         "notifier": NotifierTrial(settings.sheets_dir, settings.env),
+        "webhooks": WebhooksTrial(),
     }
 
 

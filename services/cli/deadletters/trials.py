@@ -28,10 +28,12 @@ from services.ingest.reference import ReferenceReader
 from services.notifier import queries as notifier
 from services.notifier.errands import Desk, Errand, UnknownSubjectError, errands
 from services.notifier.planning import Note, Pin, Visit
+from services.webhooks import queries as webhooks
 from shared.db.session import Database
 from shared.events import (
     AssignmentRequested,
     DocumentReady,
+    Event,
     LeadAccepted,
     LeadAssigned,
     LeadDuplicate,
@@ -270,3 +272,19 @@ class NotifierTrial:
         except (OSError, DamagedFileError) as error:
             return Verdict(Outcome.FAILS, f"the sheet cannot be read: {error}")
         return Verdict(Outcome.THROUGH, "the mail would be sent")
+
+
+class WebhooksTrial:
+    """Asks which endpoints would be told. Nothing is sent, so nobody knows what they would answer."""
+
+    async def __call__(self, database: Database, batch: Sequence[Message]) -> Verdicts:
+        async with database.reading() as connection:
+            endpoints = await webhooks.endpoints(connection)
+            settled = await webhooks.settled(connection, endpoints, [message.event.event_id for message in batch])
+        return {message.delivery.tag: self._one(message.event, endpoints, settled) for message in batch}
+
+    def _one(self, event: Event, endpoints: Sequence[webhooks.Endpoint], settled: set[tuple[int, str]]) -> Verdict:
+        due = [e.id for e in endpoints if event.type in e.events and (e.id, event.event_id) not in settled]
+        if not due:
+            return Verdict(Outcome.DONE, "no webhook is to be told of it any more")
+        return Verdict(Outcome.THROUGH, f"{len(due)} webhooks would be told")

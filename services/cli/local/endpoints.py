@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Self
+from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 
@@ -28,6 +29,11 @@ class Endpoints:
     mail_dir: str
     sheets_dir: str
     drop_dir: str
+
+    @property
+    def below(self) -> Self:
+        """What the services stand on: all but the API, which is one of them."""
+        return replace(self, api_url=None, api_key=None)
 
     @classmethod
     def of(cls, state: Path = STATE) -> Self | None:
@@ -55,6 +61,7 @@ class Endpoints:
             "LEADLINE_SMTP_PORT": str(self.smtp_port),
             "LEADLINE_SHEETS_DIR": self.sheets_dir,
             "LEADLINE_DROP_DIR": self.drop_dir,
+            **({"LEADLINE_API_PORT": str(urlsplit(self.api_url).port)} if self.api_url else {}),
         }
 
 

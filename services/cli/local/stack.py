@@ -17,7 +17,7 @@ from typing import Final
 import aio_pika
 from aio_pika.exceptions import AMQPError, ChannelClosed
 
-from services.cli.local import postgres, rabbitmq
+from services.cli.local import httpapi, postgres, rabbitmq
 from services.cli.local.container import ContainerBroker, container_engine
 from services.cli.local.endpoints import Endpoints, given
 from services.cli.local.failures import LocalError
@@ -29,7 +29,17 @@ from services.cli.local.processes import Processes
 from services.cli.local.records import read_record, write_record
 from services.cli.local.waiting import wait_until
 
-SERVICES: Final = ("ingest", "assigner", "documents", "notifier", "deadletters", "scheduler", "receiver")
+SERVICES: Final = (
+    "ingest",
+    "assigner",
+    "documents",
+    "notifier",
+    "deadletters",
+    "scheduler",
+    "receiver",
+    "webhooks",
+    "api",
+)
 # `up` returns when each of these services consumes its queue.
 CONSUMED: Final = {
     "ingest": "ingest",
@@ -37,6 +47,7 @@ CONSUMED: Final = {
     "documents": "documents",
     "notifier": "notifier",
     "deadletters": "dead",
+    "webhooks": "webhooks",
 }
 # `leadline …` commands to run once the nodes answer: at every `up`, and after them at the first one only.
 SETUP: Final = (("setup",),)
@@ -57,17 +68,21 @@ def up(state: Path = STATE, *, services: Sequence[str] = SERVICES) -> Endpoints:
         processes = Processes(state)
         with _as_before_on_failure(state, processes):
             endpoints = _start_below(state, processes)
-            if Endpoints.of(state) not in (None, endpoints):
+            before = Endpoints.of(state)
+            if before is not None and before.below != endpoints:
                 processes.stop_together(services)  # they still use the old ones
             environment = endpoints.environment()
             for command in SETUP:
                 leadline(*command, environment=environment)
             _apply_once(state, environment)
+            if httpapi.API in services:
+                endpoints = httpapi.opened(state, processes, endpoints)
+                environment = endpoints.environment()
             for name, port in give_ports(state, processes, services).items():
                 probed = {**environment, "LEADLINE_HEALTH_PORT": str(port)}
                 processes.start(name, [sys.executable, "-m", f"services.{name}"], environment=probed, folder=ROOT)
             wait_until(
-                lambda: not _waiting_for(processes, services, endpoints.amqp_url),
+                lambda: not _waiting_for(processes, services, endpoints),
                 within_s=_SERVICES_WITHIN_S,
                 otherwise=f"not all services have started consuming: see {state / 'log'}",
             )
@@ -156,13 +171,14 @@ def _apply_once(state: Path, environment: Mapping[str, str]) -> None:
         write_record(marker, {"applied": [list(command) for command in FIRST_START]})
 
 
-def _waiting_for(processes: Processes, services: Sequence[str], amqp_url: str) -> list[str]:
-    """The services that do not consume yet; LocalError when one has died."""
+def _waiting_for(processes: Processes, services: Sequence[str], endpoints: Endpoints) -> list[str]:
+    """The services that do not consume or answer yet; LocalError when one has died."""
     for name in services:
         if not processes.is_running(name):
             raise LocalError(f"{name} ended as soon as it was started: see {processes.log_of(name)}")
     consumers = [name for name in services if name in CONSUMED]
-    return asyncio.run(_idle(amqp_url, consumers)) if consumers else []
+    silent = [httpapi.API] if httpapi.API in services and not httpapi.answers(endpoints) else []
+    return silent or (asyncio.run(_idle(endpoints.amqp_url, consumers)) if consumers else [])
 
 
 async def _idle(amqp_url: str, services: Sequence[str]) -> list[str]:

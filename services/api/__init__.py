@@ -1,0 +1,1 @@
+"""The HTTP API. The console's pages go to `services/api/console/`, on the same app."""

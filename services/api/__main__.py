@@ -1,0 +1,63 @@
+"""API: HTTP → lead.created, lead.closed, lead.reopened, assignment.requested, lot.requested, sheet.returned; reads."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterator
+
+import uvicorn
+
+from services.api.app import create_app
+from shared.db.session import open_database
+from shared.messaging.facts import UNOBSERVED, Observer
+from shared.messaging.publisher import open_publisher
+from shared.process import run_service
+from shared.settings import Settings
+
+POOL = 8
+GRACE_S = 10
+
+
+class Server(uvicorn.Server):
+    """Leaves signals to `run_service`."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def serve(settings: Settings, stop: asyncio.Event, observer: Observer = UNOBSERVED) -> None:
+    """Answer until stopped; then finish what is being answered."""
+    async with (
+        open_database(settings.database, application_name="leadline api", pool_size=POOL) as database,
+        open_publisher(settings.amqp_url, "leadline-api") as publisher,
+    ):
+        observer.depends_on("database", database.probe)
+        app = create_app(settings, database, publisher)
+        server = Server(
+            uvicorn.Config(
+                app,
+                host=settings.api_host,
+                port=settings.api_port,
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_graceful_shutdown=GRACE_S,
+            )
+        )
+        stopping = asyncio.create_task(_stop(server, stop))
+        try:
+            await server.serve()
+        finally:
+            stopping.cancel()
+            await app.state.shared.close()
+
+
+async def _stop(server: uvicorn.Server, stop: asyncio.Event) -> None:
+    await stop.wait()
+    server.should_exit = True
+
+
+if __name__ == "__main__":
+    run_service("api", serve)
