@@ -3,6 +3,7 @@
 async with open_proxy(url) as proxy:
     proxy.url                       # the same server, through the proxy
     proxy.stall(); proxy.flow()     # nothing passes for a while, nothing is lost
+    proxy.delay_s = 0.2             # what passes is late by so much, each way
     proxy.half_open()               # the server is gone, and the client is not told
     proxy.reset()                   # every connection is reset
     proxy.refuse(); await proxy.accept()
@@ -37,6 +38,7 @@ class Proxy:
         self.fate_of_commit: Callable[[], Fate | None] = lambda: None
         #: COMMITs whose answer was swallowed.
         self.swallowed = 0
+        self.delay_s = 0.0
 
     @property
     def url(self) -> str:
@@ -80,6 +82,7 @@ class Proxy:
 
     async def passes(self) -> None:
         """Return as soon as bytes may pass."""
+        await asyncio.sleep(self.delay_s)
         await self._flowing.wait()
 
 

@@ -15,7 +15,9 @@ from typing import Any
 import asyncpg
 import pytest
 
+from shared.messaging import topology
 from tests.feeding import a_lead
+from tests.replica import Replica
 from tests.stack import Ran, Stack
 from tests.waiting import eventually
 
@@ -264,3 +266,46 @@ async def test_caps_count_as_of_the_day_that_a_letter_first_failed(stack: Stack)
     days = await stack.rows("SELECT day::text FROM member_days ORDER BY day")
     assert days[0]["day"] == "2026-01-03"  # in Kolkata
     assert days[1]["day"] > "2026-01-03"
+
+
+async def test_what_the_broker_buries_waits_there_for_the_database(stack: Stack) -> None:
+    """A message that came back too often is dead for the broker; it is one dead letter, whoever dies before that."""
+    await stack.start("deadletters")
+    await stack.publish("lead.created", a_lead(1))
+    ledger = stack.one("deadletters")
+    await asyncio.to_thread(stack.nodes.postgres.stop)
+    try:
+        await come_back_too_often(stack, "ingest")
+        await eventually(lambda: waits_for_the_database(stack, ledger), within=30)
+        killed = ledger.pid
+        ledger.kill()
+        await eventually(lambda: ledger.is_running and ledger.pid != killed, within=30)
+    finally:
+        await asyncio.to_thread(stack.nodes.postgres.start)
+    await eventually(lambda: are_dead(stack, 1), within=60)
+
+    ((group, kind),) = await stack.rows("SELECT group_key, error_type FROM dead_letters")
+    assert kind == "delivery_limit"
+    assert (
+        group
+        == "ingest · lead.created · it came back too often: each time its consumer died with it, or lost its connection"
+    )
+    await eventually(lambda: nothing_is_left(stack, "dead", "ingest"), within=30)
+
+
+async def come_back_too_often(stack: Stack, queue: str) -> None:
+    """Hand the only message of a queue back until the broker buries it."""
+    async with stack.channel() as channel:
+        declared = await channel.declare_queue(queue, passive=True)
+        for _ in range(topology.WORK_DELIVERY_LIMIT + 1):
+            message = await eventually(lambda: declared.get(fail=False), within=10)
+            await message.reject(requeue=True)
+
+
+async def waits_for_the_database(stack: Stack, ledger: Replica) -> bool:
+    status, said = await stack.probe(ledger)
+    return status == 503 and "database" in said
+
+
+async def nothing_is_left(stack: Stack, *queues: str) -> bool:
+    return await stack.ready(*queues) == {}

@@ -203,6 +203,13 @@ async def stall(proxy: Proxy) -> None:
     proxy.flow()
 
 
+async def slow(proxy: Proxy) -> None:
+    """Each question and each answer takes a quarter of a second: late, and nothing is wrong."""
+    proxy.delay_s = 0.25
+    await asyncio.sleep(8)
+    proxy.delay_s = 0
+
+
 async def half_open(proxy: Proxy) -> None:
     proxy.half_open()
 
@@ -262,6 +269,7 @@ async def test_every_trouble_passes(ground: Ground, watch: Watch) -> None:
         "answers of commits lost, connection reset": Case(losing("reset", 0.3), 40),
         "answer of a commit lost, connection silent": Case(lose_one_in_silence, NOTICED_WITHIN_S + 5),
         "stalled": Case(stall),
+        "slow": Case(slow, is_noticed=False),
         "half open": Case(half_open, NOTICED_WITHIN_S + 5),
         "refused": Case(refuse),
         "reset": Case(reset_often),
