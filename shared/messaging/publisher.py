@@ -33,7 +33,7 @@ class Publisher:
         self._app_id = app_id
         self._opening = asyncio.Lock()
         self._resources = AsyncExitStack()
-        self._channel: broker.UnderlayChannel | None = None
+        self._channel: broker.PublishingChannel | None = None
 
     async def publish(self, messages: Sequence[Outgoing]) -> None:
         """Return when the broker has confirmed every message.
@@ -44,7 +44,7 @@ class Publisher:
         for start in range(0, len(messages), CHUNK):
             await self._publish(messages[start : start + CHUNK])
 
-    async def ready(self) -> broker.UnderlayChannel:
+    async def ready(self) -> broker.PublishingChannel:
         """Return once connected.
 
         Raises:
@@ -57,7 +57,7 @@ class Publisher:
 
     async def _publish(self, messages: Sequence[Outgoing]) -> None:
         channel = await self.ready()
-        problems = await broker.publish_confirmed(channel, messages, self._app_id)
+        problems = await channel.publish(messages, self._app_id)
         refused: list[Outgoing] = []
         for message, problem in zip(messages, problems, strict=True):
             if isinstance(problem, broker.Refused) and message.exchange == EVENTS_EXCHANGE:
@@ -87,7 +87,7 @@ class Publisher:
         if detours:
             await self._publish(detours)
 
-    async def _open_channel(self) -> broker.UnderlayChannel:
+    async def _open_channel(self) -> broker.PublishingChannel:
         async with self._opening:
             if self._channel is None or self._channel.is_closed:
                 await self.close()

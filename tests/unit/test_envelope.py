@@ -27,7 +27,7 @@ from shared.messaging.envelope import (
     Outgoing,
     copy_of,
     failed_copy,
-    properties_of,
+    new_message_id,
     read,
 )
 
@@ -55,7 +55,8 @@ def a_failed_copy(delivery: Delivery, failure: Failure | None = None) -> Outgoin
 
 
 def on_the_wire(message: Outgoing) -> bytes:
-    return header.ContentHeader(0, len(message.body), properties_of(message, "test")).marshal()
+    """All frames of a message."""
+    return published(message, "test", new_message_id(), channel=1, frame_max=FRAME_MAX_BYTES)
 
 
 @pytest.mark.parametrize(
