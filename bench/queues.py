@@ -13,11 +13,13 @@ import aio_pika
 from aio_pika.abc import AbstractChannel
 
 from shared.messaging.envelope import Outgoing
-from shared.messaging.publisher import open_publisher
+from shared.messaging.publisher import Publisher, PublishError, open_publisher
 
 #: Durable, and replicated where there are nodes to replicate to: what a confirm says is on disk.
 QUORUM = {"x-queue-type": "quorum"}
 LOOK_EVERY_S = 0.05
+FILL_CHUNK = 500
+READY_TRIES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,4 +76,18 @@ async def watching(amqp_url: str) -> AsyncIterator[Watch]:
 async def publish(amqp_url: str, messages: Sequence[Outgoing]) -> None:
     """Publish all, confirmed."""
     async with open_publisher(amqp_url, "bench") as publisher:
-        await publisher.publish(messages)
+        await _ready(publisher)
+        for start in range(0, len(messages), FILL_CHUNK):
+            await publisher.publish(messages[start : start + FILL_CHUNK])
+
+
+async def _ready(publisher: Publisher) -> None:
+    """Wait for a broker that has just made a virtual host."""
+    for left in reversed(range(READY_TRIES)):
+        try:
+            await publisher.ready()
+        except PublishError:
+            if not left:
+                raise
+        else:
+            return
