@@ -1,4 +1,4 @@
-"""The peers' tables: a lead, its assignment, and a counter an agent. No audit, no decisions, no outbox: less than ours."""
+"""The peers' tables: a lead, its assignment, a counter an agent. No audit, decisions or outbox: less than ours."""
 
 from __future__ import annotations
 
