@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,13 +13,11 @@ import asyncpg
 import psutil
 
 import migrations
-from bench.leads import MANY, configuration
+from bench.leads import configuration
 from services.cli.local.nodes import STATE, Nodes, running_nodes
 
 BENCH_STATE = STATE / "bench"
 TEMPLATE = "bench_template"
-#: PostgreSQL counts the processor's time of backends that have ended in its main process.
-MILLION = 1_000_000
 
 
 class Ground:
@@ -50,13 +47,13 @@ class Ground:
         await server.execute(f"CREATE DATABASE bench_{name} TEMPLATE {template}")
         await server.execute("CHECKPOINT")
         await server.close()
-        return self._named(f"bench_{name}")
+        return self.named(name)
 
     async def _template(self, server: asyncpg.Connection[Any]) -> str:
         if TEMPLATE not in self._templates:
             await server.execute(f"DROP DATABASE IF EXISTS {TEMPLATE} WITH (FORCE)")
             await server.execute(f"CREATE DATABASE {TEMPLATE}")
-            url = self._named(TEMPLATE)
+            url = self.named(TEMPLATE.removeprefix("bench_"))
             await asyncio.to_thread(migrations.upgrade, url)
             admin = await connect(url)
             await admin.execute(configuration())
@@ -65,8 +62,9 @@ class Ground:
             self._templates.add(TEMPLATE)
         return TEMPLATE
 
-    def _named(self, name: str) -> str:
-        return urlsplit(self.nodes.database_url)._replace(path=f"/{name}").geturl()
+    def named(self, name: str) -> str:
+        """The address of the database of this name."""
+        return urlsplit(self.nodes.database_url)._replace(path=f"/bench_{name}").geturl()
 
     def worked(self) -> Mapping[str, float]:
         """Seconds of processor time of the broker and of the database so far."""
@@ -82,19 +80,11 @@ class Ground:
 
 
 def _seconds(process: psutil.Process) -> float:
-    """Of a process and of its children that have ended."""
+    """Of a process and of its children that have ended: PostgreSQL's backends do."""
     try:
         return float(sum(process.cpu_times()[:4]))
     except psutil.NoSuchProcess:
         return 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """A route of the bench's configuration, and how many agents are on it."""
-
-    name: str
-    agents: int
 
 
 async def connect(url: str) -> asyncpg.Connection[Any]:
@@ -106,6 +96,3 @@ def running_ground(state: Path = BENCH_STATE) -> Iterator[Ground]:
     """Both nodes, running; whoever leaves last stops them."""
     with running_nodes(state) as nodes:
         yield Ground(nodes)
-
-
-__all__ = ["BENCH_STATE", "MANY", "Ground", "connect", "running_ground"]

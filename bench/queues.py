@@ -16,7 +16,7 @@ from shared.messaging.envelope import Outgoing
 from shared.messaging.publisher import Publisher, PublishError, open_publisher
 
 #: Durable, and replicated where there are nodes to replicate to: what a confirm says is on disk.
-QUORUM = {"x-queue-type": "quorum"}
+QUORUM: dict[str, Any] = {"x-queue-type": "quorum"}
 LOOK_EVERY_S = 0.05
 FILL_CHUNK = 500
 READY_TRIES = 5

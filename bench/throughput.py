@@ -94,13 +94,19 @@ async def in_turn(
             part = leads[: int(len(leads) * shares.get(way.name, 1))]
             run = await measure(ground, way, part)
             found[way.name].append(run)
-            print(f"  round {number + 1}: {way.label:26} {run.rate:8,.0f} leads/s  {_parts(run)}", flush=True)
+            print(f"  round {number + 1}: {way.label:26} {run.rate:8,.0f} leads/s  {parts(run)}", flush=True)
     return found
 
 
-def _parts(run: Run) -> str:
-    parts = " ".join(f"{name} {us:.0f}" for name, us in run.worked.items())
-    return f"{run.worked_in_all:6.0f} µs of processor a lead ({parts})"
+def parts(run: Run) -> str:
+    """Where the processor's time went, in words."""
+    shares = " ".join(f"{name} {us:.0f}" for name, us in run.worked.items())
+    return f"{run.worked_in_all:6.0f} µs of processor a lead ({shares})"
+
+
+def work(runs: Sequence[Run]) -> dict[str, int]:
+    """Microseconds of processor time a lead by part: the medians of these runs."""
+    return {part: round(median(run.worked[part] for run in runs)) for part in runs[0].worked}
 
 
 def medians(found: Mapping[str, Sequence[Run]]) -> dict[str, float]:

@@ -11,7 +11,7 @@ import aio_pika
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from bench.ground import Ground
+from bench.ground import Ground, connect
 from bench.leads import Lead
 from bench.queues import QUORUM
 from bench.stages import Stage
@@ -50,15 +50,23 @@ class Leadline:
 
     name, label = "leadline", "Leadline, everything on"
 
-    def __init__(self, *, environment: dict[str, str] | None = None, assigners: int = 1) -> None:
+    def __init__(
+        self, *, environment: dict[str, str] | None = None, assigners: int = 1, sql: Sequence[str] = ()
+    ) -> None:
+        """`sql` is run on the new database, with the triggers of the schema."""
         self._environment = environment or {}
         self._assigners = assigners
+        self._sql = sql
 
     def missing(self) -> str | None:
         return None
 
     async def set_up(self, ground: Ground) -> Setting:
         amqp_url, database_url = ground.corner(self.name), await ground.database(self.name)
+        admin = await connect(database_url)
+        for statement in self._sql:
+            await admin.execute(statement)
+        await admin.close()
         async with await aio_pika.connect(amqp_url) as connection:
             await topology.declare(await connection.channel())
         environment = {"LEADLINE_AMQP_URL": amqp_url, "LEADLINE_DATABASE_URL": database_url, **self._environment}
