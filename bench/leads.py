@@ -14,6 +14,8 @@ SOURCES = ("META", "GOOGLE", "WEBSITE", "REFERRAL", "WALK-IN")
 #: Routes by name: their agents, and whether they take leads from the start.
 ROUTES = {"10 agents": 10, "1,000 agents": 1_000, "10,000 agents": MANY}
 USUAL = "10 agents"
+#: No two leads have the same number, or one would be the other's duplicate.
+SCATTER = 982_451_653
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +30,10 @@ def leads(count: int, *, seed: int = 7, source: str | None = None) -> Sequence[L
     """Plausible leads; ids, documents and numbers fall anywhere in an index, as real ones do."""
     rng = random.Random(seed)
     began = datetime.now(UTC) - timedelta(hours=1)
-    return [_lead(rng, number, source, began) for number in range(count)]
+    return [_lead(rng, number, seed * 1_000_003 + number, source, began) for number in range(count)]
 
 
-def _lead(rng: random.Random, number: int, source: str | None, began: datetime) -> Lead:
+def _lead(rng: random.Random, number: int, serial: int, source: str | None, began: datetime) -> Lead:
     given, surname = f"Given{rng.randrange(997)}", f"Surname{rng.randrange(1009)}"
     fields = {
         "lead_id": f"CRM-{rng.getrandbits(64):016x}",
@@ -41,7 +43,7 @@ def _lead(rng: random.Random, number: int, source: str | None, began: datetime) 
         "document_type": "Passport",
         "document_number": f"{rng.getrandbits(40):010X}Z",
         "customer_name": f"{given} {surname}",
-        "mobile_number": f"+919{rng.randrange(10**9):09d}",
+        "mobile_number": f"+919{serial * SCATTER % 10**9:09d}",
         "email": f"{given}.{surname}@example.com".lower(),
         "address": f"{rng.randrange(400)} Some Road, Some Quarter, 4000{rng.randrange(90):02}",
         "customer_type": "New Customer",
