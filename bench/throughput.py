@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -49,12 +48,14 @@ async def drain(ground: Ground, setting: Setting, count: int, *, within_s: float
     with ExitStack() as stack:
         async with watching(setting.amqp_url) as watch:
             stages = await _start(stack, ground, setting, watch)
-            began, work_before = time.perf_counter(), _work(ground, stages)
-            samples = await watch.fill(setting.last_queue, count, within_s=within_s)
+            first = await watch.fill(setting.last_queue, 1, within_s=within_s)
+            work_before = _work(ground, stages)  # by now all have started, which is no part of the work either
+            samples = first + await watch.fill(setting.last_queue, count, within_s=within_s)
             work_after = _work(ground, stages)
             resident = {each.stage.name: each.resident() / 1e6 for each in stages}
-    worked = {part: (work_after[part] - work_before[part]) * 1e6 / count for part in work_after}
-    return Run(count, samples[-1].at_s - began, rate(samples), worked, resident)
+    since = count - first[-1].messages
+    worked = {part: (work_after[part] - work_before[part]) * 1e6 / since for part in work_after}
+    return Run(count, samples[-1].at_s - samples[0].at_s, rate(samples), worked, resident)
 
 
 async def _start(stack: ExitStack, ground: Ground, setting: Setting, watch: Watch) -> list[Running]:

@@ -12,9 +12,9 @@ import sys
 import uvloop
 from faststream import FastStream
 from faststream.rabbit import Channel, QueueType, RabbitBroker, RabbitQueue
-from sqlalchemy import select, update
+from sqlalchemy import Select, Update, select, update
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from bench.peers.tables import Accepted, AgentRow, Assigned, AssignmentRow, LeadIn, LeadRow
 from shared.process import spare_the_collector
@@ -26,32 +26,45 @@ broker = RabbitBroker(
     os.environ["BENCH_AMQP_URL"], default_channel=Channel(prefetch_count=PREFETCH), logger=None, log_level=logging.ERROR
 )
 engine = create_async_engine(os.environ["BENCH_DATABASE_URL"], pool_size=POOL, max_overflow=0)
-sessions = async_sessionmaker(engine, expire_on_commit=False)
 
 
 def durable(name: str) -> RabbitQueue:
     return RabbitQueue(name, durable=True, queue_type=QueueType.QUORUM, declare=False)
 
 
+#: Made once: SQLAlchemy then compiles them once.
+STORE = insert(LeadRow).on_conflict_do_nothing()
+LOWEST = select(AgentRow.id).order_by(AgentRow.assigned_count, AgentRow.id).limit(1)
+
+
+def count(lowest: Select[tuple[int]]) -> Update:
+    """Count a lead for this agent, and tell who it is."""
+    return (
+        update(AgentRow)
+        .where(AgentRow.id == lowest.scalar_subquery())
+        .values(assigned_count=AgentRow.assigned_count + 1)
+        .returning(AgentRow.id, AgentRow.agent_code)
+    )
+
+
+#: Those who are being counted by another are passed over; if all are, one is waited for.
+COUNT_FREE, COUNT = count(LOWEST.with_for_update(skip_locked=True)), count(LOWEST.with_for_update())
+ASSIGN = insert(AssignmentRow).on_conflict_do_nothing().returning(AssignmentRow.id)
+
+
 async def store(lead: LeadIn) -> None:
     """Store a lead; the same again changes nothing."""
-    async with sessions.begin() as session:
-        await session.execute(insert(LeadRow).values(lead.model_dump()).on_conflict_do_nothing())
+    async with engine.begin() as tx:
+        await tx.execute(STORE, lead.model_dump())
     await broker.publish(Accepted(lead_id=lead.lead_id), "accepted", persist=True, mandatory=True)
 
 
 async def assign(accepted: Accepted) -> None:
-    """Give a lead to the agent with the lowest count; those being counted right now are passed over."""
-    async with sessions.begin() as session:
-        lowest = select(AgentRow).order_by(AgentRow.assigned_count, AgentRow.id).limit(1)
-        agent = (await session.execute(lowest.with_for_update(skip_locked=True))).scalar_one_or_none()
-        if agent is None:  # all are being counted: wait for one
-            agent = (await session.execute(lowest.with_for_update())).scalar_one()
-        await session.execute(
-            update(AgentRow).where(AgentRow.id == agent.id).values(assigned_count=AgentRow.assigned_count + 1)
-        )
-        added = insert(AssignmentRow).values(lead_id=accepted.lead_id, agent_id=agent.id).on_conflict_do_nothing()
-        assignment_id = (await session.execute(added.returning(AssignmentRow.id))).scalar_one()
+    """Give a lead to the agent with the lowest count."""
+    async with engine.begin() as tx:
+        agent = (await tx.execute(COUNT_FREE)).one_or_none() or (await tx.execute(COUNT)).one()
+        values = {"lead_id": accepted.lead_id, "agent_id": agent.id}
+        assignment_id = (await tx.execute(ASSIGN, values)).scalar_one()
     assigned = Assigned(lead_id=accepted.lead_id, agent_code=agent.agent_code, assignment_id=assignment_id)
     await broker.publish(assigned, "assigned", persist=True, mandatory=True)
 
