@@ -15,7 +15,7 @@ from pathlib import Path
 import structlog
 import uvloop
 
-from bench import files, growth, latency, lots, mails, plots, sheets, throughput, waiting
+from bench import budget, files, growth, latency, lots, mails, plots, sheets, throughput, waiting
 from bench.ground import Ground, running_ground
 from bench.leads import leads
 from bench.results import RESULTS, merge
@@ -48,6 +48,14 @@ async def compare(ground: Ground, options: argparse.Namespace) -> None:
     for way in ways:
         times = f"{ratios[way.name]:7.1f} x" if way.name in ratios else ""
         print(f"{way.label:28} {medians[way.name]:9,.0f} {times:>9} {sum(work[way.name].values()):24.0f}")
+
+
+async def steps(ground: Ground, options: argparse.Namespace) -> None:
+    """The steps of Python, each alone."""
+    found = await asyncio.to_thread(budget.measure)
+    for step, us in found.items():
+        print(f"{step:40} {us:6.1f} µs")
+    merge({"steps_us": {step: round(us, 1) for step, us in found.items()}})
 
 
 async def latencies(ground: Ground, options: argparse.Namespace) -> None:
@@ -151,6 +159,7 @@ def _fewer(count: int, options: argparse.Namespace) -> int:
 
 PARTS: Mapping[str, Callable[[Ground, argparse.Namespace], Awaitable[None]]] = {
     "compare": compare,
+    "steps": steps,
     "latency": latencies,
     "lot": lot,
     "sheets": sheet,
