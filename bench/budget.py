@@ -12,7 +12,7 @@ from pamqp import commands, frame
 
 from bench.leads import SOURCES, leads
 from services.ingest import consumer, queries
-from services.ingest.intake import Names, Reference
+from services.ingest.intake import Lead, Names, Reference
 from services.ingest.reference import Known
 from shared.events import LeadAccepted, LeadAssigned
 from shared.messaging import frames, outbox
@@ -93,7 +93,7 @@ def _known() -> Known:
     return Known(reference, sources, frozenset(), "IN", ZoneInfo("Asia/Kolkata"))
 
 
-def _arrays(stored: Sequence[consumer.Lead], known: Known) -> object:
+def _arrays(stored: Sequence[Lead], known: Known) -> object:
     rows = [consumer._row(consumer._columns(lead), known, {}) for lead in stored]  # noqa: SLF001
     return queries._columns(rows), [consumer._claims(lead, 1, known, {}) for lead in stored]  # noqa: SLF001
 
