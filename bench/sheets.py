@@ -107,8 +107,8 @@ def _worked() -> float:
     return sum(sum(each.cpu_times()[:2]) for each in (process, *process.children(recursive=True)))
 
 
-async def compare(sheets: Sequence[SheetFacts], rounds: int, workers: int) -> None:
-    """Print a table: sheets a second of each way."""
+async def compare(sheets: Sequence[SheetFacts], rounds: int, workers: int) -> tuple[float, ...]:
+    """Print a table, and give sheets a second of each way: plain, ours in one process, ours in workers."""
     async with open_renderer(workers) as renderer:
         await renderer(sheets[:8], KEY)
         render_plainly(sheets[0])
@@ -136,6 +136,7 @@ async def compare(sheets: Sequence[SheetFacts], rounds: int, workers: int) -> No
             f"{name:<20} {len(sheets) / seconds:9.1f} {base / seconds:6.1f} {worked / len(sheets) * 1000:15.1f}"
             f" {size / len(sheets) / 1000:11.1f}"
         )
+    return tuple(len(sheets) / min(results)[0] for results in found.values())
 
 
 async def memory(workers: int) -> None:

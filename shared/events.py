@@ -60,10 +60,11 @@ def _blank_to_none(value: object) -> object:
 
 as_text = BeforeValidator(_text)
 LeadId = Annotated[str, BeforeValidator(_lead_id)]
-Code = Annotated[str, as_text, StringConstraints(max_length=64)]
-Name = Annotated[str, as_text, StringConstraints(max_length=200)]
-Line = Annotated[str, as_text, StringConstraints(max_length=1_000)]
-Prose = Annotated[str, as_text, StringConstraints(max_length=20_000)]
+#: Constraints stand before what reads the value first: so pydantic's core checks them, and not a call into Python.
+Code = Annotated[str, StringConstraints(max_length=64), as_text]
+Name = Annotated[str, StringConstraints(max_length=200), as_text]
+Line = Annotated[str, StringConstraints(max_length=1_000), as_text]
+Prose = Annotated[str, StringConstraints(max_length=20_000), as_text]
 Day = Annotated[date, BeforeValidator(_day)]
 Stage = Annotated[int, Field(ge=1, le=4)]
 
@@ -111,7 +112,7 @@ class LeadFields(BaseModel):
     given_name: Maybe[Name] = None
     surname: Maybe[Name] = None
     mobile_number: Maybe[Code] = None
-    email: Maybe[Annotated[str, as_text, StringConstraints(max_length=320)]] = None
+    email: Maybe[Annotated[str, StringConstraints(max_length=320), as_text]] = None
     address: Maybe[Line] = None
     message: Maybe[Prose] = None
     customer_type: Maybe[Code] = None
@@ -134,7 +135,7 @@ class LeadCreated(LeadFields, Event):
     type: ClassVar[str] = "lead.created"
 
     lead_id: LeadId
-    source: Annotated[str, as_text, StringConstraints(min_length=1, max_length=128)]
+    source: Annotated[str, StringConstraints(min_length=1, max_length=128), as_text]
     #: Set by a replay only: caps as of that day.
     as_of: date | None = None
 
@@ -146,7 +147,7 @@ class LeadUpdated(LeadFields, Event):
     type: ClassVar[str] = "lead.updated"
 
     lead_id: LeadId
-    source: Maybe[Annotated[str, as_text, StringConstraints(max_length=128)]] = None
+    source: Maybe[Annotated[str, StringConstraints(max_length=128), as_text]] = None
     occurred_at: datetime  # required here: it decides who wins
 
 

@@ -71,7 +71,7 @@ class Settings(BaseSettings):
 
     #: Most messages a consumer takes at once. The seeds call it MAX_LEADS_PER_BATCH.
     batch_size: int = Field(
-        default=200, ge=1, le=200, validation_alias=AliasChoices("LEADLINE_BATCH_SIZE", "MAX_LEADS_PER_BATCH")
+        default=500, ge=1, le=500, validation_alias=AliasChoices("LEADLINE_BATCH_SIZE", "MAX_LEADS_PER_BATCH")
     )
     #: Days after which dead letters go that are resolved or discarded, and those that are neither: never, unless set.
     dead_letter_days: int = Field(default=90, ge=1, le=36_500)

@@ -21,7 +21,7 @@ from shared.messaging.envelope import Message
 from shared.messaging.processing import Deferred, Effect, Rejected, Subscription
 
 SUBSCRIPTION = Subscription(
-    queue="assigner", events=(LeadAccepted, LeadTaken, LeadClosed, LeadReopened, AssignmentRequested)
+    queue="assigner", events=(LeadAccepted, LeadTaken, LeadClosed, LeadReopened, AssignmentRequested), batch_size=500
 )
 
 

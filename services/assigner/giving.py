@@ -182,19 +182,27 @@ async def _record(
     received, places = decided.received, taken.places
     loads = {agent_id: now.open_load - received[agent_id] + places[agent_id] for agent_id, now in counters.items()}
     method = _method(route, decided)
-    records = [_moved(loads, -1, Record(lead, Status.PENDING, taken.method, lead.agent_id)) for lead in taken.were]
+    records = [
+        Record(
+            lead,
+            Status.PENDING,
+            taken.method,
+            lead.agent_id,
+            open_before=(load := _moved(loads, lead.agent_id, -1)),
+            open_after=load - 1,
+        )
+        for lead in taken.were
+    ]
     records += [
-        _moved(
-            loads,
-            1,
-            Record(
-                each.lead,
-                Status.ASSIGNED,
-                method,
-                each.member.agent_id,
-                count_before=each.count_before,
-                count_after=each.count_before + 1,
-            ),
+        Record(
+            each.lead,
+            Status.ASSIGNED,
+            method,
+            each.member.agent_id,
+            count_before=each.count_before,
+            count_after=each.count_before + 1,
+            open_before=(load := _moved(loads, each.member.agent_id, 1)),
+            open_after=load + 1,
         )
         for each in decided.assigned
     ]
@@ -202,12 +210,12 @@ async def _record(
     return await add_records(tx, records, requested_by=occasion.requested_by) if records else {}
 
 
-def _moved(loads: dict[int, int], step: int, record: Record) -> Record:
-    """Give the record with its agent's open load before and after it."""
-    assert record.agent_id is not None
-    before = loads[record.agent_id]
-    loads[record.agent_id] = before + step
-    return replace(record, open_before=before, open_after=before + step)
+def _moved(loads: dict[int, int], agent_id: int | None, step: int) -> int:
+    """Give an agent's open load before a step, and keep the one after it."""
+    assert agent_id is not None
+    before = loads[agent_id]
+    loads[agent_id] = before + step
+    return before
 
 
 def _method(route: Route, decided: Decided) -> str:

@@ -6,7 +6,7 @@ import asyncio
 import csv
 import sys
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Annotated, TextIO, assert_never
 
 import typer
+import uvloop
 from pydantic_core import to_json
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
@@ -32,9 +33,11 @@ from services.ingest.files import (
 )
 from shared.events import LeadCreated
 from shared.messaging.publisher import Outgoing, PublishError, open_publisher
+from shared.process import spare_the_collector
 from shared.settings import load_settings
 
 CHUNK = 500
+CHUNKS_IN_FLIGHT = 4
 
 Publish = Callable[[Sequence[Outgoing]], Awaitable[None]]
 
@@ -111,6 +114,7 @@ class _Import:
     def __init__(self, publish: Publish | None, rejected_file: RejectedFile) -> None:
         self._publish, self._rejected_file = publish, rejected_file
         self._waiting: list[Outgoing] = []
+        self._on_their_way: deque[tuple[int, asyncio.Task[None]]] = deque()
         self.rows = self.sent = self.rejected = 0
         self.closed_by: Counter[str] = Counter()
 
@@ -130,13 +134,31 @@ class _Import:
         return len(self._waiting) >= CHUNK
 
     async def publish(self) -> None:
-        if self._publish is not None and self._waiting:
-            try:
-                await self._publish(self._waiting)
-            except PublishError as error:
-                raise ImportFileError(self._stopped(error)) from error
-        self.sent += len(self._waiting)
-        self._waiting = []
+        """Begin to publish what waits, while the next rows are read; waits first while too much is unconfirmed."""
+        count, messages, self._waiting = len(self._waiting), self._waiting, []
+        if self._publish is None:
+            self.sent += count
+            return
+        while len(self._on_their_way) >= CHUNKS_IN_FLIGHT:
+            await self._confirmed()
+        self._on_their_way.append((count, asyncio.ensure_future(self._publish(messages))))
+        await asyncio.sleep(0)  # to the broker, before the next rows are read
+
+    async def finish(self) -> None:
+        """Return when all is confirmed."""
+        if self._waiting:
+            await self.publish()
+        while self._on_their_way:
+            await self._confirmed()
+
+    async def _confirmed(self) -> None:
+        count, task = self._on_their_way.popleft()
+        try:
+            await task
+        except PublishError as error:
+            await asyncio.gather(*(task for _, task in self._on_their_way), return_exceptions=True)
+            raise ImportFileError(self._stopped(error)) from error
+        self.sent += count
 
     def progress(self, share: float) -> Progressed:
         return Progressed(min(share, 1.0), self.rows, self.sent, self.closed_by.total(), self.rejected)
@@ -159,7 +181,7 @@ async def import_file(
     show_progress: bool = False,
     tell: Tell | None = None,
 ) -> ImportSummary:
-    """Publish every open lead of the file in chunks, each confirmed before the next; without `publish` only count.
+    """Publish every open lead of the file in chunks, a few of them unconfirmed at most; without `publish` only count.
 
     Rejected rows go to `NAME.rejected.csv` in a dry run too. `tell` is called after each chunk.
 
@@ -182,7 +204,7 @@ async def import_file(
                     await tell(run.progress(table.rows.position / max(table.rows.size, 1)))
             if run.rows % CHUNK == 0:
                 progress.update(bar, completed=table.rows.position)
-        await run.publish()
+        await run.finish()
     return ImportSummary(
         file=path,
         kind=table.kind,
@@ -222,7 +244,8 @@ def import_command(
     Importing a file twice creates nothing new.
     """
     options = ReadOptions(source=source, mapping=_parse_mapping(mapping or []), include_closed=include_closed)
-    summary = asyncio.run(_run(file, options, dry_run=dry_run, show_progress=not as_json))
+    spare_the_collector()
+    summary = uvloop.run(_run(file, options, dry_run=dry_run, show_progress=not as_json))
     if as_json:
         sys.stdout.write(to_json(asdict(summary), indent=2).decode() + "\n")
     else:

@@ -37,7 +37,7 @@ def refuse(invalid: Invalid) -> tuple[str, Sequence[Event]]:
     return rejected.reason, [LeadRejected(lead_id=invalid.lead_id, errors=rejected.errors)]
 
 
-SUBSCRIPTION = Subscription(queue="ingest", events=(LeadCreated, LeadUpdated), refuse=refuse)
+SUBSCRIPTION = Subscription(queue="ingest", events=(LeadCreated, LeadUpdated), refuse=refuse, batch_size=500)
 
 
 @dataclass(frozen=True, slots=True)

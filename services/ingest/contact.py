@@ -11,6 +11,7 @@ from functools import lru_cache
 
 import phonenumbers
 from email_validator import EmailNotValidError, validate_email
+from phonenumbers import COUNTRY_CODE_TO_REGION_CODE, PhoneMetadata
 
 #: What people type into a document number that they do not have; compared in capitals, letters and digits only.
 PLACEHOLDERS = frozenset(
@@ -26,6 +27,8 @@ DOCUMENT_MIN_LENGTH = 4
 #: Has one form only, and nothing in it that a mail server could refuse.
 PLAIN_LOCAL_PART = re.compile(r"(?=.{1,64}$)[a-z0-9]+([._+-][a-z0-9]+)*")
 EMAIL_MAX_LENGTH = 254
+E164 = re.compile(r"\+(?P<digits>[1-9][0-9]{6,14})")
+NOTHING = re.compile(r"(?!)")
 RISING, FALLING = "01234567890123456789", "98765432109876543210"
 
 
@@ -34,6 +37,12 @@ def phone(written: str, region: str) -> str | None:
 
     A number with an extension has no E.164 form that still reaches the person: None.
     """
+    if (plain := E164.fullmatch(written)) and _plain_numbers(plain["digits"][:3]).fullmatch(plain["digits"]):
+        return written
+    return _phone(written, region)
+
+
+def _phone(written: str, region: str) -> str | None:
     try:
         number = phonenumbers.parse(written, region)
     except phonenumbers.NumberParseException:
@@ -41,6 +50,23 @@ def phone(written: str, region: str) -> str | None:
     if number.extension or not phonenumbers.is_valid_number(number):
         return None
     return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+
+
+@lru_cache(maxsize=4096)
+def _plain_numbers(prefix: str) -> re.Pattern[str]:
+    """Numbers in E.164 that begin with these three digits and are valid mobile numbers: the library's own pattern.
+
+    It is as good as the library where one region alone has the country code and what the pattern takes begins with
+    nothing that might be a national prefix; else it takes none.
+    """
+    code = next((prefix[:size] for size in (1, 2, 3) if int(prefix[:size] or 0) in COUNTRY_CODE_TO_REGION_CODE), "")
+    regions = COUNTRY_CODE_TO_REGION_CODE.get(int(code or 0), ())
+    metadata = PhoneMetadata.metadata_for_region(regions[0]) if len(regions) == 1 else None
+    mobile = metadata and metadata.mobile and metadata.mobile.national_number_pattern
+    if metadata is None or not mobile:
+        return NOTHING
+    before = metadata.national_prefix_for_parsing
+    return re.compile(f"{code}{f'(?!{before})' if before else ''}(?:{mobile})")
 
 
 def is_phone_placeholder(number: str) -> bool:

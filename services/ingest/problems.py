@@ -77,6 +77,8 @@ def _problem(kind: str, value: object, context: Mapping[str, Any], message: str)
         return "is required"
     if kind in {"too_long", "string_too_long"}:
         return f"must have at most {context['max_length']} characters, has {len(str(value).strip())}"
+    if kind == "string_unicode":
+        return HALF_CHARACTER
     for prefix, expected in EXPECTED.items():
         if kind.startswith(prefix):
             return f"{expected.format_map(context)}, got {shown(value)}"

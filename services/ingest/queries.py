@@ -303,9 +303,11 @@ def _columns_of(claims: Sequence[Claim]) -> dict[str, list[Any]]:
     }
 
 
-def _columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    columns = {name: [row.get(name) for row in rows] for name in ("lead_id", *COLUMNS)}
+def _columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any] | None]:
+    """Give the columns as arrays; one that nobody tells is no array at all, which unnest makes as many nulls."""
+    columns: dict[str, list[Any]] = {name: [row.get(name) for row in rows] for name in ("lead_id", *COLUMNS)}
     columns["flags"] = [",".join(flags) if flags else None for flags in columns["flags"]]
     for name in ("attributes", "written_at"):
         columns[name] = [json.dumps(value) if value else None for value in columns[name]]
-    return columns
+    nothing = [None] * len(rows)
+    return {name: None if values == nothing else values for name, values in columns.items()}

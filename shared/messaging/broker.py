@@ -1,4 +1,4 @@
-"""RabbitMQ through aio-pika: the only module that touches the client, and what lies below it (aiormq).
+"""RabbitMQ through aio-pika: the only module that touches the client; what lies below it is in `wire`.
 
 Plain connections, no robust ones: a lost channel is an event that the consumer core must see, since every delivery
 tag dies with it. Connecting again is the caller's loop.
@@ -15,12 +15,12 @@ from typing import Any
 import aio_pika
 import aiormq
 from aio_pika.abc import AbstractChannel, AbstractConnection
-from aiormq.abc import DeliveredMessage
 from aiormq.channel import Channel as UnderlayChannel
 from aiormq.exceptions import ChannelInvalidStateError
-from pamqp.commands import Basic
 
-from shared.messaging.envelope import Delivery, Outgoing, properties_of
+from shared.messaging import frames
+from shared.messaging.envelope import Delivery, Outgoing, new_message_id
+from shared.messaging.wire import Refused, Tap, Unconfirmed, Unroutable, Wire, WireFactory
 
 CONNECT_TIMEOUT_S = 5
 HEARTBEAT_S = 10
@@ -42,13 +42,26 @@ def _speaking() -> Iterator[None]:
         raise ConnectionError("the connection to the broker was lost") from error
 
 
+class _Connection(aio_pika.Connection):
+    """A connection whose bytes go through a wire of ours."""
+
+    def __init__(self, url: str, name: str) -> None:
+        super().__init__(
+            aio_pika.connection.make_url(url, heartbeat=HEARTBEAT_S), client_properties={"connection_name": name}
+        )
+        self._factory = WireFactory()
+        self.kwargs["transport_factory"] = self._factory
+
+    @property
+    def wire(self) -> Wire:
+        return self._factory.wire
+
+
 @asynccontextmanager
 async def connect(url: str, name: str) -> AsyncIterator[AbstractConnection]:
     """Open one connection that the broker lists as `name`. Raises one of BROKER_ERRORS."""
     # Not by the client's own `connect`: a connection that never came about would be left for the collector to close.
-    connection = aio_pika.Connection(
-        aio_pika.connection.make_url(url, heartbeat=HEARTBEAT_S), client_properties={"connection_name": name}
-    )
+    connection = _Connection(url, name)
     try:
         await connection.connect(timeout=CONNECT_TIMEOUT_S)
         yield connection
@@ -60,8 +73,9 @@ async def connect(url: str, name: str) -> AsyncIterator[AbstractConnection]:
 class ConsumerChannel:
     """One channel to consume on: one generation of delivery tags."""
 
-    def __init__(self, channel: UnderlayChannel) -> None:
+    def __init__(self, channel: UnderlayChannel, tap: Tap) -> None:
         self._channel = channel
+        self._tap = tap
         self._consumer_tag: str | None = None
         self.lost = asyncio.Event()
         channel.closing.add_done_callback(lambda _: self.lost.set())
@@ -74,13 +88,10 @@ class ConsumerChannel:
 
     async def consume(self, queue: str, *, prefetch: int, on_delivery: Callable[[Delivery], None]) -> None:
         """Begin to consume with a prefetch of its own. `on_delivery` must only put the delivery aside."""
-
-        async def receive(message: DeliveredMessage) -> None:
-            on_delivery(_delivery(message))
-
+        self._tap.on_delivery = on_delivery
         with _speaking():
             await self._channel.basic_qos(prefetch_count=prefetch)
-            answer = await self._channel.basic_consume(queue, receive)
+            answer = await self._channel.basic_consume(queue, _bypassed)
         self._consumer_tag = answer.consumer_tag
 
     async def cancel(self) -> None:
@@ -89,7 +100,6 @@ class ConsumerChannel:
             tag, self._consumer_tag = self._consumer_tag, None
             with _speaking():
                 await self._channel.basic_cancel(tag)
-            await asyncio.sleep(0)  # deliveries read before the answer are tasks of this loop: let them run
 
     async def ack(self, tag: int, *, is_multiple: bool) -> None:
         await self._channel.basic_ack(tag, multiple=is_multiple, wait=False)
@@ -104,84 +114,116 @@ async def open_consumer_channel(connection: AbstractConnection) -> AsyncIterator
     with _speaking():
         channel = await connection.channel(publisher_confirms=False)
     try:
-        yield ConsumerChannel(await _underlay(channel))
+        underlay = await _underlay(channel)
+        yield ConsumerChannel(underlay, _tapped(connection, underlay))
     finally:
         with suppress(*BROKER_ERRORS), _speaking():
             await channel.close()  # sends what is queued, acknowledgements too; closing the connection would drop it
 
 
-def _delivery(message: DeliveredMessage) -> Delivery:
-    frame, properties = message.delivery, message.header.properties
-    assert isinstance(frame, Basic.Deliver)
-    assert frame.delivery_tag is not None
-    return Delivery(
-        tag=frame.delivery_tag,
-        exchange=frame.exchange or "",
-        routing_key=frame.routing_key or "",
-        body=message.body,
-        headers=properties.headers or {},
-        type=properties.message_type,
-        content_type=properties.content_type,
-        message_id=properties.message_id,
-        correlation_id=properties.correlation_id,
-        is_redelivered=bool(frame.redelivered),
-    )
+async def _bypassed(message: object) -> None:
+    """The client's own way to a delivery, which none must take: two ways would lose their order."""
+    raise RuntimeError(f"the client has delivered {message!r} itself: this version does not fit shared.messaging.wire")
 
 
-class Unroutable(Exception):  # noqa: N818  # a result of a publish, raised nowhere
-    """No queue takes the message."""
+class PublishingChannel:
+    """One channel with confirms. Nobody else publishes on it."""
 
+    def __init__(self, channel: UnderlayChannel, wire: Wire, tap: Tap) -> None:
+        self._channel = channel
+        self._wire = wire
+        self._frame_max = channel.connection.connection_tune.frame_max
+        self._unconfirmed = tap.unconfirmed = Unconfirmed()
+        channel.closing.add_done_callback(lambda _: self._unconfirmed.lost())
 
-class Refused(Exception):  # noqa: N818
-    """A queue refused the message: one that rejects when full."""
+    @property
+    def is_closed(self) -> bool:
+        return self._channel.is_closed
 
+    async def takes_in(self) -> None:
+        """Return at once if the broker reads what is published on this connection; raise TimeoutError if it does not.
 
-async def publish_confirmed(
-    channel: UnderlayChannel, messages: Sequence[Outgoing], app_id: str
-) -> list[BaseException | None]:
-    """Publish all, wait for every confirm, and say for each message what went wrong, or None.
+        Short of disk or memory it stops reading from whoever publishes, and says so.
+        """
+        async with asyncio.timeout(0):
+            await self._channel.connection.ready()
 
-    A timeout leaves open whether the message arrived: publish it again.
-    """
+    async def publish(self, messages: Sequence[Outgoing], app_id: str) -> list[BaseException | None]:
+        """Publish all as one buffer, wait for every confirm, and say for each message what went wrong, or None.
 
-    async def one(message: Outgoing) -> None:
+        A timeout leaves open whether the message arrived: publish it again.
+        """
+        problems: list[BaseException | None] = [None] * len(messages)
+        ids: list[str] = []
+        places: list[int] = []
+        buffer: list[bytes] = []
+        for place, message in enumerate(messages):
+            message_id = new_message_id()
+            try:
+                buffer.append(self._frames(message, app_id, message_id))
+            except (TypeError, ValueError) as error:  # headers that no frame can hold: its own fault alone
+                problems[place] = error
+            else:
+                ids.append(message_id)
+                places.append(place)
+        for index, problem in (await self._confirmed(b"".join(buffer), ids)).items():
+            problems[places[index]] = problem
+        return [_in_words(problem, message) for problem, message in zip(problems, messages, strict=True)]
+
+    def _frames(self, message: Outgoing, app_id: str, message_id: str) -> bytes:
+        number, frame_max = self._channel.number, self._frame_max
+        return frames.published(message, app_id, message_id, channel=number, frame_max=frame_max)
+
+    async def _confirmed(self, buffer: bytes, ids: Sequence[str]) -> dict[int, BaseException]:
+        """Write frames, wait until the broker has answered for all these ids, and give the problems by place."""
+        if not ids:
+            return {}
         try:
-            await channel.basic_publish(
-                message.body,
-                exchange=message.exchange,
-                routing_key=message.routing_key,
-                properties=properties_of(message, app_id),
-                mandatory=message.is_mandatory,
-                timeout=CONFIRM_TIMEOUT_S,
-                wait=False,
-            )
-        except aiormq.exceptions.PublishError as error:
-            raise Unroutable(f"no queue takes {message.exchange}/{message.routing_key}") from error
-        except aiormq.exceptions.DeliveryError as error:
-            raise Refused(f"a queue refused {message.exchange}/{message.routing_key}") from error
-
-    return list(await asyncio.gather(*(one(message) for message in messages), return_exceptions=True))
+            if self.is_closed:
+                raise ChannelInvalidStateError(f"{self._channel!r} closed")
+            self._wire.write(buffer)
+        except BROKER_ERRORS as error:
+            return dict.fromkeys(range(len(ids)), error)
+        batch = self._unconfirmed.add(ids)
+        try:
+            async with asyncio.timeout(CONFIRM_TIMEOUT_S):
+                await asyncio.shield(batch.settled)
+        except TimeoutError as error:
+            return batch.problems | {index: error for index in range(len(ids)) if batch.is_open[index]}
+        return batch.problems
 
 
-async def open_publishing_channel(connection: AbstractConnection) -> UnderlayChannel:
+def _in_words(problem: BaseException | None, message: Outgoing) -> BaseException | None:
+    where = f"{message.exchange}/{message.routing_key}"
+    match problem:
+        case Unroutable():
+            return Unroutable(f"no queue takes {where}")
+        case Refused():
+            return Refused(f"a queue refused {where}")
+    return problem
+
+
+async def open_publishing_channel(connection: AbstractConnection) -> PublishingChannel:
     with _speaking():
         channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
-    return await _underlay(channel)
-
-
-async def takes_in(channel: UnderlayChannel) -> None:
-    """Return at once if the broker reads what is published on this connection; raise TimeoutError if it does not.
-
-    Short of disk or memory it stops reading from whoever publishes, and says so.
-    """
-    async with asyncio.timeout(0):
-        await channel.connection.ready()
+    underlay = await _underlay(channel)
+    assert isinstance(connection, _Connection)
+    return PublishingChannel(underlay, connection.wire, _tapped(connection, underlay))
 
 
 async def _underlay(channel: AbstractChannel) -> UnderlayChannel:
     underlay = await channel.get_underlay_channel()
     assert isinstance(underlay, UnderlayChannel)
     return underlay
+
+
+def _tapped(connection: AbstractConnection, channel: UnderlayChannel) -> Tap:
+    """Have a channel's deliveries and confirms taken out of the connection's stream, as long as the channel lives."""
+    assert isinstance(connection, _Connection)
+    tap, wire, number = Tap(), connection.wire, channel.number
+    wire.tap(number, tap)
+    channel.closing.add_done_callback(lambda _: wire.untap(number, tap))
+    return tap
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,15 +250,13 @@ __all__ = [
     "BROKER_ERRORS",
     "ChannelInvalidStateError",
     "ConsumerChannel",
+    "PublishingChannel",
     "QueueState",
     "Refused",
-    "UnderlayChannel",
     "Unroutable",
     "connect",
     "open_consumer_channel",
     "open_publishing_channel",
-    "publish_confirmed",
     "queue_depth",
     "queue_state",
-    "takes_in",
 ]

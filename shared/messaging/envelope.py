@@ -6,12 +6,11 @@ import itertools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
 from pamqp import encode
-from pamqp.commands import Basic
 from pydantic import ValidationError
 from pydantic_core import from_json
 
@@ -205,23 +204,12 @@ _serial = itertools.count()
 _process = uuid4().hex[:16]
 
 
-def properties_of(message: Outgoing, app_id: str) -> Basic.Properties:
-    """Give the AMQP properties of a message: persistent, with a message id of its own.
+def new_message_id() -> str:
+    """Give a message id, fresh each publish: a returned message is found by it.
 
-    The message id is fresh each publish, because the client finds a returned message by it; repeats are told by the
-    `event_id` in the body. A key over 255 bytes would be an exception in the client, so it is left out.
+    Repeats are told by the `event_id` in the body.
     """
-    key = (message.key or "").encode(errors="replace")
-    return Basic.Properties(
-        content_type=message.content_type,
-        delivery_mode=2,
-        message_id=f"{_process}-{next(_serial)}",
-        correlation_id=key.decode() if 0 < len(key) <= SHORT_STRING_MAX_BYTES else None,
-        message_type=message.type or message.routing_key,
-        timestamp=datetime.now(UTC),
-        app_id=app_id,
-        headers=dict(message.headers) or None,
-    )
+    return f"{_process}-{next(_serial)}"
 
 
 def copy_of(

@@ -37,7 +37,7 @@ class Publisher:
         self._opening = asyncio.Lock()
         self._resources = AsyncExitStack()
         self._leaving: set[asyncio.Task[None]] = set()
-        self._channel: broker.UnderlayChannel | None = None
+        self._channel: broker.PublishingChannel | None = None
 
     async def publish(self, messages: Sequence[Outgoing]) -> None:
         """Return when the broker has confirmed every message.
@@ -53,7 +53,7 @@ class Publisher:
             raise
         self._note(None)
 
-    async def ready(self) -> broker.UnderlayChannel:
+    async def ready(self) -> broker.PublishingChannel:
         """Return once connected to a broker that takes in what is published.
 
         Raises:
@@ -64,7 +64,7 @@ class Publisher:
         except broker.BROKER_ERRORS as error:
             raise PublishError(f"the broker does not answer: {error}") from error
         try:
-            await broker.takes_in(channel)
+            await channel.takes_in()
         except TimeoutError as error:
             raise PublishError("the broker takes nothing in: it is short of disk or memory") from error
         return channel
@@ -82,7 +82,7 @@ class Publisher:
 
     async def _publish(self, messages: Sequence[Outgoing]) -> None:
         channel = await self.ready()
-        problems = await broker.publish_confirmed(channel, messages, self._app_id)
+        problems = await channel.publish(messages, self._app_id)
         if any(isinstance(problem, TimeoutError) for problem in problems):
             await self._leave_if_silent(channel)
         refused: list[Outgoing] = []
@@ -95,13 +95,13 @@ class Publisher:
         if refused:
             await self._detour(refused)
 
-    async def _leave_if_silent(self, channel: broker.UnderlayChannel) -> None:
+    async def _leave_if_silent(self, channel: broker.PublishingChannel) -> None:
         """Give up a connection on which nothing comes back any more, unless the broker has said that it is blocked.
 
         To close it would be to wait for an answer as well: that is done aside.
         """
         try:
-            await broker.takes_in(channel)
+            await channel.takes_in()
         except TimeoutError:
             return
         if self._channel is channel:
@@ -130,7 +130,7 @@ class Publisher:
         if detours:
             await self._publish(detours)
 
-    async def _open_channel(self) -> broker.UnderlayChannel:
+    async def _open_channel(self) -> broker.PublishingChannel:
         async with self._opening:
             if self._channel is None or self._channel.is_closed:
                 await _close(self._resources)

@@ -8,6 +8,7 @@ dead by the alternate exchange, so that one missing queue does not block everyon
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from aio_pika import ExchangeType
@@ -58,6 +59,7 @@ WORK_QUEUES = (
 )
 
 
+@lru_cache
 def queues_for(event_type: str) -> tuple[str, ...]:
     """Name our queues that take an event type."""
     return tuple(queue.name for queue in WORK_QUEUES if event_type in queue.event_types)

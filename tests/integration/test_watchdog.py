@@ -10,6 +10,7 @@ from pathlib import Path
 
 import aio_pika
 import pytest
+from aiormq.channel import Channel
 
 from shared.db.session import open_database
 from shared.health import Health
@@ -18,6 +19,7 @@ from shared.messaging.facts import Fact, NotConsuming
 from shared.messaging.loop import consume
 from shared.messaging.topology import TopologyError
 from shared.messaging.watchdog import DeafConsumerError, Vigilance
+from shared.messaging.wire import Tap
 from tests.integration.core import SUBSCRIPTION, Insert, effects, lay_out, publish, running
 from tests.waiting import eventually
 
@@ -42,8 +44,8 @@ def unheard(monkeypatch: pytest.MonkeyPatch) -> None:
     """The client misses that the broker cancels its consumer, as older ones did."""
     init = broker.ConsumerChannel.__init__
 
-    def deaf(self: broker.ConsumerChannel, channel: broker.UnderlayChannel) -> None:
-        init(self, channel)
+    def deaf(self: broker.ConsumerChannel, channel: Channel, tap: Tap) -> None:
+        init(self, channel, tap)
         channel.on_consumer_cancel_callbacks.clear()
 
     monkeypatch.setattr(broker.ConsumerChannel, "__init__", deaf)

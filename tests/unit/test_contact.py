@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import phonenumbers
 import pytest
 from email_validator import EmailNotValidError, validate_email
 from hypothesis import example, given
@@ -28,6 +29,38 @@ PHONES = {
     "words": ("call me", "IN", None),
     "nothing": ("", "IN", None),
 }
+
+
+COUNTRY_CODES = sorted(phonenumbers.COUNTRY_CODE_TO_REGION_CODE)
+#: Valid mobile numbers of every region, the last digits anyhow, and one digit in some.
+MOBILES = [
+    phonenumbers.format_number(example_number, phonenumbers.PhoneNumberFormat.E164)
+    for region in sorted(phonenumbers.SUPPORTED_REGIONS)
+    if (example_number := phonenumbers.example_number_for_type(region, phonenumbers.PhoneNumberType.MOBILE))
+]
+nearly_mobile = st.builds(
+    lambda number, end, place, digit: (number[:-3] + end)[:place] + digit + (number[:-3] + end)[place + len(digit) :],
+    st.sampled_from(MOBILES),
+    st.from_regex(r"[0-9]{3}", fullmatch=True),
+    st.integers(2, 9),
+    st.sampled_from(["", *"0123456789"]),
+)
+any_number = st.builds(
+    lambda code, digits: f"+{code}{digits}",
+    st.sampled_from(COUNTRY_CODES),
+    st.from_regex(r"[0-9]{4,12}", fullmatch=True),
+)
+
+
+@given(nearly_mobile | any_number)
+def test_the_quick_way_to_a_number_says_what_the_library_says(written: str) -> None:
+    """What is in E.164 already is looked at without parsing it."""
+    assert contact.phone(written, "IN") == contact._phone(written, "IN")
+
+
+@pytest.mark.parametrize("number", ["+919876543210", "+33612345678"])
+def test_the_quick_way_is_taken(number: str) -> None:
+    assert contact._plain_numbers(number[1:4]).fullmatch(number[1:])
 
 
 @pytest.mark.parametrize(("written", "region", "expected"), PHONES.values(), ids=PHONES.keys())

@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from services.cli import output
-from services.cli.local import checks, fiveshow, stack, suite
+from services.cli.local import benches, checks, fiveshow, stack, suite
 from services.cli.local import demo as demonstration
 from services.cli.local.failures import LocalError
 from services.cli.local.nodes import STATE
@@ -67,6 +67,12 @@ def test(context: typer.Context) -> None:
 def chaos(context: typer.Context) -> None:
     """Kill everything under load, then check everything: --minutes N --seed S --leads L --kills K --json."""
     raise typer.Exit(suite.chaos(context.args))
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
+def bench(context: typer.Context) -> None:
+    """Measure Leadline beside what others do; `--help` tells the parts and options."""
+    raise typer.Exit(benches.run(context.args))
 
 
 @app.command()
