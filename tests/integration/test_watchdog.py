@@ -173,4 +173,4 @@ async def test_a_consumer_waits_for_a_queue_that_is_not_there_yet(amqp_url: str)
         await declare_classic(amqp_url, QUEUE)
         with pytest.raises(TopologyError, match="inequivalent arg"):
             await topology.refuse_other_arguments(connection, QUEUE)
-        assert len(await topology.problems(connection)) == 4 + 11
+        assert len(await topology.problems(connection)) == 4 + 12
