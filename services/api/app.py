@@ -69,10 +69,16 @@ def create_app(
     problems.install(app)
     # The last that is added is the first that a request meets.
     app.add_middleware(
-        Limits, most=settings.api_body_bytes, upload_most=settings.api_upload_bytes, upload_paths=UPLOAD_PATHS + console.UPLOAD_PATHS,
+        Limits,
+        most=settings.api_body_bytes,
+        upload_most=settings.api_upload_bytes,
+        upload_paths=UPLOAD_PATHS + console.UPLOAD_PATHS,
     )
     app.add_middleware(
-        Gate, authenticate=authenticate or ByKey(database), open_paths=OPEN_PATHS + console.OPEN_PATHS, rate=settings.api_rate
+        Gate,
+        authenticate=authenticate or ByKey(database),
+        open_paths=OPEN_PATHS + console.OPEN_PATHS,
+        rate=settings.api_rate,
     )
     app.state.answered = Counter[tuple[str, int]]()
     app.add_middleware(LastResort, answered=app.state.answered)

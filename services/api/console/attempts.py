@@ -22,7 +22,7 @@ COUNT = text(f"""
                SELECT 1 FROM console_sessions WHERE address = :address AND seen_at > now() - interval '{IDLE_H} hours'
            ) AS is_known
     FROM login_attempts WHERE at > now() - interval '{WINDOW_MIN} minutes'
-""")
+""")  # noqa: S608  # constants of ours
 ADD = text("INSERT INTO login_attempts (address) VALUES (:address) RETURNING id")
 TAKE_BACK = text("DELETE FROM login_attempts WHERE id = :id")
 

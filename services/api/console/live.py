@@ -24,7 +24,6 @@ Look = Callable[[], Awaitable[Parts]]
 StillOpen = Callable[[Iterable[bytes]], Awaitable[set[bytes]]]
 
 BEAT_S = 15.0
-TOPICS_KEPT = 50
 SESSIONS_EVERY_S = 10.0
 RETRY_MS = 2_000
 #: What a viewer is told where the database does not answer.
@@ -124,8 +123,7 @@ class Live:
 
     async def watch(self, name: str, look: Look, every_s: float, session: bytes) -> AsyncGenerator[bytes, None]:
         """Give the stream of a topic until its viewer goes, or the session ends, or this process stops."""
-        self._forget()
-        topic = self._topics.setdefault(name, Topic(look, every_s))
+        topic = self._topic(name, look, every_s)
         self._sessions[session] += 1
         if self._checking is None or self._checking.done():
             self._checking = asyncio.create_task(self._check())
@@ -149,10 +147,10 @@ class Live:
         for topic in list(self._topics.values()):
             await topic.close()
 
-    def _forget(self) -> None:
-        """Topics that nobody watches any more are not kept for ever."""
-        if len(self._topics) > TOPICS_KEPT:
-            self._topics = {name: topic for name, topic in self._topics.items() if topic.is_busy}
+    def _topic(self, name: str, look: Look, every_s: float) -> Topic:
+        """Give the topic as it goes on; one that nobody watched begins anew."""
+        self._topics = {each: topic for each, topic in self._topics.items() if topic.is_busy}
+        return self._topics.setdefault(name, Topic(look, every_s))
 
     def _leave(self, session: bytes) -> None:
         if session in self._sessions:

@@ -41,7 +41,7 @@ MOVED = text("""
 """)
 #: At the first look: by minute, from the newest rows there are.
 PAST = text("""
-    SELECT 'leads' AS what, date_trunc('minute', received_at) AS minute, count(*) AS count
+    SELECT 'leads' AS what, date_trunc('minute', received_at) AS minute, count(*) AS rows
     FROM (SELECT received_at FROM leads WHERE id <= :leads ORDER BY id DESC LIMIT :most) AS newest
     WHERE received_at > now() - interval '30 minutes' GROUP BY 2
     UNION ALL
@@ -59,7 +59,8 @@ LATEST = text("""
          JOIN sources ON sources.id = leads.source_id JOIN agents ON agents.id = assignment_records.agent_id
          LEFT JOIN assignments ON assignments.id = assignment_records.assignment_id
          LEFT JOIN routes ON routes.id = assignments.route_id
-    WHERE assignment_status_id = 2 AND refused_event IS NULL ORDER BY assignment_records.id DESC LIMIT :limit
+    WHERE assignment_records.assignment_status_id = 2 AND refused_event IS NULL
+    ORDER BY assignment_records.id DESC LIMIT :limit
 """)
 TOOK = text("""
     SELECT count(*) AS leads, percentile_cont(0.5) WITHIN GROUP (ORDER BY took_s) AS p50,
@@ -86,7 +87,7 @@ Minutes = OrderedDict[datetime, int]
 
 @dataclass(frozen=True, slots=True)
 class Now:
-    """One look. `rates`: a minute, over the last ten seconds; `minutes`: leads and assignments of each, oldest first."""
+    """One look. `rates`: a minute, over the last ten looks; `minutes`: what came in each, oldest first."""
 
     at: datetime
     rates: Mapping[str, float]
@@ -128,7 +129,7 @@ class Watch:
         if not self._marks:
             values = {name: marks[name] for name in TABLES}
             for row in await connection.execute(PAST, {**values, "most": HISTORY}):
-                self._minutes[row.what][row.minute] = row.count
+                self._minutes[row.what][row.minute] = row.rows
         self._marks = [*self._marks[-1:], marks]
         if len(self._marks) == 2:
             before, upto = self._marks

@@ -16,7 +16,7 @@ from shared.db.session import Database
 from shared.settings import Settings
 
 #: Open to the gate of keys: who comes here is let in by a session.
-OPEN_PATHS = ("/", "/console", "/console/")
+OPEN_PATHS = ("/console", "/console/")
 #: Where a body may be as large as a file.
 UPLOAD_PATHS = ("/console/imports", "/console/sheets")
 
@@ -38,8 +38,7 @@ def install(app: FastAPI, settings: Settings, database: Database) -> None:
         app.include_router(router, include_in_schema=False)
     folder = Path(str(files(rendering.PACKAGE))) / "assets"
     app.mount(rendering.ASSETS, Assets(directory=folder), name="console-assets")
-    for path in ("/", "/console"):
-        app.add_api_route(path, _home, include_in_schema=False, methods=["GET"])
+    app.add_api_route("/console", _home, include_in_schema=False, methods=["GET"])
 
 
 async def _home(_: Request) -> Response:

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 from fastapi import Request
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from starlette.responses import HTMLResponse, Response
 
 from services.api.console import sessions, words
@@ -75,13 +75,13 @@ def laid_out(body: str) -> str:
 def _plain(value: object) -> str:
     match value:
         case None | "":
-            return "–"
+            return words.DASH
         case bool():
             return "yes" if value else "no"
         case Mapping():
-            return ", ".join(f"{name} {_plain(part)}" for name, part in value.items()) or "–"
+            return ", ".join(f"{name} {_plain(part)}" for name, part in value.items()) or words.DASH
         case list() | tuple():
-            return ", ".join(map(_plain, value)) or "–"
+            return ", ".join(map(_plain, value)) or words.DASH
     return str(value)
 
 
@@ -100,7 +100,7 @@ def when_in(zones: Zones, otherwise: ZoneInfo) -> Callable[..., Markup]:
 
     def when(at: datetime | None, route: str | None = None) -> Markup:
         if at is None:
-            return Markup("–")  # noqa: S704  # a dash
+            return escape(words.DASH)
         shown = words.moment(at, zones.get(route or "", otherwise))
         return Markup('<time datetime="{}">{}</time>').format(at.isoformat(), shown)
 
@@ -109,7 +109,8 @@ def when_in(zones: Zones, otherwise: ZoneInfo) -> Callable[..., Markup]:
 
 def fragment(template: str, **context: Any) -> str:
     """Give a part of a page."""
-    return ENVIRONMENT.get_template(template).render(**context)
+    rendered: str = ENVIRONMENT.get_template(template).render(**context)
+    return rendered
 
 
 async def page(request: Request, template: str, *, status: int = 200, **context: Any) -> Response:

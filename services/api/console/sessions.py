@@ -39,13 +39,13 @@ SWEEP = text(f"""
         SELECT console_sessions.id FROM console_sessions JOIN api_keys ON api_keys.id = api_key_id
         WHERE NOT ({ALIVE}) LIMIT 1000
     )
-""")
+""")  # noqa: S608  # constants of ours
 FIND = text(f"""
     SELECT api_keys.id AS key_id, api_keys.name, api_keys.role, notice,
            seen_at < now() - interval '1 minute' AS is_stale
     FROM console_sessions JOIN api_keys ON api_keys.id = api_key_id
     WHERE token_sha256 = :digest AND {ALIVE}
-""")
+""")  # noqa: S608  # constants of ours
 TOUCH = text("UPDATE console_sessions SET seen_at = now() WHERE token_sha256 = :digest")
 SAY = text("UPDATE console_sessions SET notice = :notice WHERE token_sha256 = :digest")
 HEARD = text("UPDATE console_sessions SET notice = NULL WHERE token_sha256 = :digest AND notice = :notice")
@@ -53,7 +53,7 @@ END = text("DELETE FROM console_sessions WHERE token_sha256 = :digest")
 STILL = text(f"""
     SELECT token_sha256 FROM console_sessions JOIN api_keys ON api_keys.id = api_key_id
     WHERE token_sha256 = ANY(CAST(:digests AS bytea[])) AND {ALIVE}
-""")
+""")  # noqa: S608  # constants of ours
 
 
 @dataclass(frozen=True, slots=True)

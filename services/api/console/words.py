@@ -6,18 +6,20 @@ from collections.abc import Sequence
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
+#: What stands where there is nothing.
+DASH = "\N{EN DASH}"
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 
 
 def number(value: float | None, digits: int = 0) -> str:
-    """Give a number with its thousands apart; an en dash for none."""
-    return "–" if value is None else f"{value:,.{digits}f}"
+    """Give a number with its thousands apart; an dash for none."""
+    return DASH if value is None else f"{value:,.{digits}f}"
 
 
 def lasting(seconds: float | None) -> str:
     """Give a length of time in its two largest units: 3 h 12 min."""
     if seconds is None:
-        return "–"
+        return DASH
     if seconds < 1:
         return f"{seconds * 1000:.0f} ms"
     if seconds < 10:
@@ -40,7 +42,7 @@ def moment(at: datetime, zone: ZoneInfo) -> str:
 def size(count: int | None) -> str:
     """Give a file's size."""
     if count is None:
-        return "–"
+        return DASH
     return f"{count:,} B" if count < 1_000 else f"{count / 1_000:,.0f} kB" if count < 1e6 else f"{count / 1e6:,.1f} MB"
 
 

@@ -17,8 +17,11 @@ inside = APIRouter(prefix="/console", route_class=Page)
 
 WRONG = "That key is not known, or was revoked, or has expired."
 
+
 @router.get("/login")
-async def login_page(request: Request, next_page: Annotated[str, Query(alias="next", max_length=2_000)] = HOME) -> Response:
+async def login_page(
+    request: Request, next_page: Annotated[str, Query(alias="next", max_length=2_000)] = HOME
+) -> Response:
     """Ask for a key."""
     return rendering.bare(request, "login.html", next_page=local(next_page), wrong=None)
 

@@ -54,7 +54,9 @@ class Station:
 def station(name: str, does: str, queues: list[Queue], rate: float | None, unit: str) -> Station:
     """Say how a service is, by its queues."""
     if not queues:
-        return Station(name, does, "unknown", "not known: the broker does not answer", None, None, None, False, rate, unit)
+        return Station(
+            name, does, "unknown", "not known: the broker does not answer", None, None, None, False, rate, unit
+        )
     ready, consumers = sum(each.ready for each in queues), min(each.consumers for each in queues)
     filled = [each for each in queues if each.ready]
     known = [each.oldest_s for each in filled if each.oldest_s is not None]
