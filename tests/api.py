@@ -78,9 +78,7 @@ async def serving(settings: Settings) -> AsyncIterator[Api]:
 @asynccontextmanager
 async def consuming(settings: Settings, *names: str) -> AsyncIterator[None]:
     """Run services in this process until the block ends."""
-    connection = await aio_pika.connect(settings.amqp_url)
-    async with connection, connection.channel() as channel:
-        await topology.declare(channel)
+    await declare(settings)
     stop = asyncio.Event()
     tasks = [asyncio.ensure_future(serve_of(name)(settings, stop)) for name in names]
     try:
@@ -88,3 +86,10 @@ async def consuming(settings: Settings, *names: str) -> AsyncIterator[None]:
     finally:
         stop.set()
         await asyncio.gather(*tasks)
+
+
+async def declare(settings: Settings) -> None:
+    """Make the queues."""
+    connection = await aio_pika.connect(settings.amqp_url)
+    async with connection, connection.channel() as channel:
+        await topology.declare(channel)

@@ -154,7 +154,7 @@ def _of_database(error: DBAPIError) -> Response | None:
         return answer(422, "a value is not one that can be stored or looked for")
     match failures.classify(error):
         case failures.Again():
-            return away("database: others hold what this needs, it")
+            return answer(503, "others hold what this needs; try again", headers={"Retry-After": "1"})
         case failures.Outage():
             return away("database")
     return None

@@ -41,13 +41,13 @@ FLOWS: Mapping[str, Flow] = {
     "lead.reopened": Flow(("CRM", "HTTP API"), ("assigner",)),
     "assignment.requested": Flow(("scheduler", "HTTP API", "command line"), ("assigner",)),
     "lot.requested": Flow(("scheduler", "HTTP API", "command line"), ("assigner",)),
-    "lead.assigned": Flow(("assigner",), ("documents", "CRM")),
-    "lead.unassigned": Flow(("assigner",), ("documents", "CRM")),
+    "lead.assigned": Flow(("assigner",), ("documents", "webhooks", "CRM")),
+    "lead.unassigned": Flow(("assigner",), ("documents", "webhooks", "CRM")),
     "lot.completed": Flow(("assigner",), ("notifier", "CRM")),
     "document.ready": Flow(("documents", "scheduler"), ("notifier",)),
     "sheet.returned": Flow(("command line", "drop folder", "mailbox", "HTTP API"), ("documents",)),
     "notification.sent": Flow(("notifier",), ("CRM",)),
-    "outcome.recorded": Flow(("documents",), ("CRM",)),
+    "outcome.recorded": Flow(("documents",), ("webhooks", "CRM")),
 }
 OUTSIDERS = frozenset({"CRM"})
 

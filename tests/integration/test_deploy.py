@@ -19,7 +19,7 @@ from packaging.requirements import Requirement
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 OTHERS = {"postgres", "rabbitmq", "mailpit"}
-CONSUMERS = {"ingest", "assigner", "documents", "notifier", "deadletters", "scheduler"}
+CONSUMERS = {"ingest", "assigner", "documents", "notifier", "deadletters", "scheduler", "webhooks", "api"}
 
 
 def compose(*arguments: str, **environment: str) -> dict[str, Any]:
@@ -107,14 +107,14 @@ def test_every_setting_in_compose_is_one() -> None:
         assert {name for name in service.get("environment", {}) if name.startswith("LEADLINE_")} <= known
 
 
-def test_sheets_outlive_the_container_and_only_documents_writes_them() -> None:
+def test_sheets_outlive_the_container_and_only_who_makes_or_takes_them_writes_them() -> None:
     mounts = {
         name: (mount["type"], mount.get("read_only", False))
         for name, service in services().items()
         for mount in service.get("volumes", [])
         if mount["target"] == service.get("environment", {}).get("LEADLINE_SHEETS_DIR")
     }
-    assert mounts == {"documents": ("volume", False), "notifier": ("volume", True)}
+    assert mounts == {"api": ("volume", False), "documents": ("volume", False), "notifier": ("volume", True)}
 
 
 def test_images_are_pinned_and_ports_stay_on_this_machine() -> None:

@@ -122,9 +122,14 @@ async def export(what: What, kind: Kind, _: Viewer, shared: SharedState) -> Resp
     headers = attachment(f"leadline-{what}.{kind}")
     if kind == "csv":
         return StreamingResponse(_csv(columns, first, pages), media_type=CSV, headers=headers)
-    path = Path(tempfile.mkstemp(suffix=".xlsx")[1])
-    await _write(path, columns, first, pages)
-    return FileResponse(path, media_type=XLSX, headers=headers, background=BackgroundTask(path.unlink))
+    folder = tempfile.TemporaryDirectory(prefix="leadline-export-")
+    path = Path(folder.name) / "export.xlsx"
+    try:
+        await _write(path, columns, first, pages)
+    except BaseException:
+        folder.cleanup()
+        raise
+    return FileResponse(path, media_type=XLSX, headers=headers, background=BackgroundTask(folder.cleanup))
 
 
 async def _pages(shared: Shared, listing: Listing) -> AsyncIterator[Sequence[Mapping[str, Any]]]:

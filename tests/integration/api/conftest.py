@@ -32,6 +32,6 @@ async def api(settings: Settings) -> AsyncIterator[Api]:
 
 @pytest.fixture
 async def alone(settings: Settings) -> AsyncIterator[Api]:
-    """The API, with topology declared and nobody who consumes."""
-    async with consuming(settings), serving(settings) as api:
+    """The API, with no queue and nobody who consumes."""
+    async with serving(settings) as api:
         yield api

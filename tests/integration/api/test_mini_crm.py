@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.api import Api
+from shared.settings import Settings
+from tests.api import Api, declare
 from tests.waiting import eventually
 
 OPERATORS = r"""
@@ -223,8 +224,9 @@ async def test_a_call_is_a_new_request_unless_it_says_otherwise(api: Api) -> Non
     assert await api.get("/requests") == [named[0], keyed[0], second, first]
 
 
-async def test_nobody_answers_in_time(alone: Api) -> None:
+async def test_nobody_answers_in_time(alone: Api, settings: Settings) -> None:
     """Without ingest a request is sent all the same: 202, with what is known, and no id yet."""
+    await declare(settings)
     source_id = (await alone.post("/sources", {"name": "Shop"}))["id"]
 
     made = await alone.post("/requests?wait=0.1", {"lead_external_id": "c", "source_id": source_id}, expect=202)

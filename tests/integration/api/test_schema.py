@@ -1,6 +1,6 @@
 """The OpenAPI document against the live API: nothing that it does not say, and nothing that it breaks.
 
-`LEADLINE_SCHEMATHESIS_EXAMPLES` (3) says how many requests of each kind are made for an operation.
+`LEADLINE_SCHEMATHESIS_EXAMPLES` (2) says how many requests of each kind are made for an operation.
 """
 
 from __future__ import annotations
@@ -8,8 +8,10 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
+import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.errors import Unsatisfiable
@@ -19,7 +21,7 @@ from schemathesis.core.result import Ok
 
 from tests.api import Api
 
-EXAMPLES = int(os.environ.get("LEADLINE_SCHEMATHESIS_EXAMPLES", "3"))
+EXAMPLES = int(os.environ.get("LEADLINE_SCHEMATHESIS_EXAMPLES", "2"))
 WANTED = (
     "not_a_server_error",
     "status_code_conformance",
@@ -29,6 +31,8 @@ WANTED = (
 )
 
 
+# The services in this process draw from the same generator as the strategies, at the same time.
+@pytest.mark.filterwarnings("ignore:Do not use the `random` module:hypothesis.errors.HypothesisDeprecationWarning")
 async def test_nothing_is_answered_that_the_document_does_not_say(api: Api) -> None:
     """No 5xx, no undocumented answer, no breach of a schema, whatever is sent."""
     operator = await api.post("/operators", {"name": "Ann Example"})
@@ -39,7 +43,7 @@ async def test_nothing_is_answered_that_the_document_does_not_say(api: Api) -> N
 
     problems = await asyncio.to_thread(try_all, api)
 
-    assert problems == []
+    assert not problems, "\n\n".join(problems)
 
 
 def try_all(api: Api) -> list[str]:
@@ -61,13 +65,12 @@ def try_all(api: Api) -> list[str]:
                 suppress_health_check=list(HealthCheck),
             )
             @given(case=operation.as_strategy(generation_mode=mode))
-            def attempt(case: schemathesis.Case) -> None:
-                case.call_and_validate(headers=headers, checks=checks, timeout=20)
+            def attempt(case: schemathesis.Case[Any]) -> None:
+                try:
+                    case.call_and_validate(headers=headers, checks=checks, timeout=20)
+                except BaseException as error:  # all of them are to be told
+                    problems.append(f"{case.method} {case.formatted_path}: {error}"[:2_000])
 
-            try:
+            with suppress(Unsatisfiable):  # nothing about it can be wrong: it asks for nothing
                 attempt()
-            except Unsatisfiable:  # nothing about it can be wrong: it asks for nothing
-                continue
-            except BaseException as error:  # all of them are to be told
-                problems.append(f"{operation.label} {mode.value}: {error}"[:1500])
     return problems
