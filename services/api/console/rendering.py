@@ -113,7 +113,7 @@ def fragment(template: str, **context: Any) -> str:
     return rendered
 
 
-async def page(request: Request, template: str, *, status: int = 200, **context: Any) -> Response:
+async def page(request: Request, template: str, **context: Any) -> Response:
     """Give a page to who is logged in; what the last change came to is said on it."""
     shared, console, person = shared_of(request), request.app.state.console, request.state.person
     await sessions.heard(shared.database, person)
@@ -130,7 +130,7 @@ async def page(request: Request, template: str, *, status: int = 200, **context:
         when=when_in(zones, shared.settings.tz),
         **context,
     )
-    return HTMLResponse(content, status, headers=HEADERS)
+    return HTMLResponse(content, headers=HEADERS)
 
 
 def bare(request: Request, template: str, *, status: int = 200, **context: Any) -> Response:

@@ -128,7 +128,7 @@ def _parts(
     when = when_in(zones, zone)
     return {
         "pipeline": fragment("now_pipeline.html", stations=stations, beside=beside, retry=queues.retry, counts=counts),
-        "outages": fragment("now_outages.html", outages=outages),
+        "outages": fragment("now_outages.html", outages=outages).strip(),
         "figures": fragment("now_figures.html", seen=seen, counts=counts),
         "latest": fragment("now_latest.html", rows=seen.latest, when=when),
         "said": _said(seen, counts, outages),
