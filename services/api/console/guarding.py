@@ -50,6 +50,8 @@ class Page(APIRoute):
                 return await answer(request)
             except Exception as error:  # answered as the API answers it, in words for people
                 return rendering.problem(request, problems.of_error(error))
+            finally:
+                await request.close()  # files of a form, whatever became of it
 
         return guarded
 
