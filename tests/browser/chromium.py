@@ -1,4 +1,4 @@
-"""Chromium, as the machine has it: named by LEADLINE_CHROMIUM, or installed (Debian, Ubuntu: apt-get install chromium)."""
+"""Chromium, as the machine has it: named by LEADLINE_CHROMIUM, or installed."""
 
 from __future__ import annotations
 

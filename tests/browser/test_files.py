@@ -9,6 +9,7 @@ from pathlib import Path
 import openpyxl
 from playwright.sync_api import expect
 
+from services.documents.sheet import field_name
 from tests.browser.conftest import Opened
 from tests.browser.world import World
 from tests.filling import by_pypdf
@@ -23,12 +24,15 @@ DROP = """([selector, name, text]) => {
 def test_a_filled_in_sheet_comes_back(opened: Opened, world: World, tmp_path: Path) -> None:
     page = opened("sheets")
     ((sheet, row),) = world.rows(
-        "SELECT sheet_key, lead_assignment_code FROM assignments JOIN leads ON leads.id = lead_id WHERE leads.lead_id = 'L2'"
+        "SELECT sheet_key, lead_assignment_code"
+        " FROM assignments JOIN leads ON leads.id = assignments.lead_id WHERE leads.lead_id = 'L2'"
     )
     with page.expect_download() as download:
         page.get_by_role("link", name=f"Download {sheet}", exact=True).click()
     filled = tmp_path / "filled.pdf"
-    filled.write_bytes(by_pypdf(download.value.path().read_bytes(), {f"{row}.remarks": "calls back on Monday"}))
+    filled.write_bytes(
+        by_pypdf(download.value.path().read_bytes(), {field_name(row, "remarks"): "calls back on Monday"})
+    )
     page.get_by_label("Drop sheets that were filled in").set_input_files(filled)
     page.get_by_role("button", name="Bring back").click()
 

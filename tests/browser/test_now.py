@@ -19,7 +19,8 @@ def test_a_lead_that_is_published_appears_within_two_seconds(opened: Opened, wor
 
     print(f"seen {time.monotonic() - began:.2f} s after it was published")
     took = world.until(
-        "SELECT extract(epoch FROM now() - updated_at) FROM assignment_records JOIN leads ON leads.id = lead_id"
+        "SELECT extract(epoch FROM now() - assignment_records.updated_at)"
+        " FROM assignment_records JOIN leads ON leads.id = assignment_records.lead_id"
         " WHERE leads.lead_id = 'NEW-1'"
     )
     assert took < 2

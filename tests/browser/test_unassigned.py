@@ -10,7 +10,9 @@ from tests.browser.world import World
 
 def test_a_lead_that_waits_is_given_to_an_agent_and_its_decision_shown(opened: Opened, world: World) -> None:
     world.leads("HAND-1", source="WALK-IN")
-    world.until("SELECT reason FROM assignments JOIN leads ON leads.id = lead_id WHERE leads.lead_id = 'HAND-1'")
+    world.until(
+        "SELECT reason FROM assignments JOIN leads ON leads.id = assignments.lead_id WHERE leads.lead_id = 'HAND-1'"
+    )
     page = opened("unassigned")
     expect(page.get_by_role("row", name="HAND-1")).to_contain_text("by hand")
     page.get_by_label("HAND-1").check()
