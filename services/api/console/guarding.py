@@ -78,7 +78,7 @@ async def _let_in(request: Request) -> Response | None:
 
 
 def _to_login(request: Request) -> Response:
-    if request.method not in SAFE or "text/html" not in request.headers.get("accept", ""):
+    if request.method not in SAFE or not rendering.is_for_people(request):
         raise ProblemError(401, "you are not logged in, or your session has ended: log in again")
     next_page = request.url.path + (f"?{request.url.query}" if request.url.query else "")
     return RedirectResponse(f"{LOGIN}?next={quote(next_page, safe='')}", 303)

@@ -116,7 +116,8 @@ def fragment(template: str, **context: Any) -> str:
 async def page(request: Request, template: str, **context: Any) -> Response:
     """Give a page to who is logged in; what the last change came to is said on it."""
     shared, console, person = shared_of(request), request.app.state.console, request.state.person
-    await sessions.heard(shared.database, person)
+    if is_for_people(request):  # a script that sends a file follows to a page that nobody sees
+        await sessions.heard(shared.database, person)
     zones = await console.zones()
     counts = await console.counts()
     content = fragment(
@@ -141,12 +142,17 @@ def bare(request: Request, template: str, *, status: int = 200, **context: Any) 
 def problem(request: Request, answer: Response) -> Response:
     """Give a problem of the API as a page, or as the problem it is to who asked for no page."""
     kept = {name: value for name, value in answer.headers.items() if name in {"retry-after", "www-authenticate"}}
-    if "text/html" not in request.headers.get("accept", ""):
+    if not is_for_people(request):
         answer.headers.update(HEADERS)
         return answer
     told = json.loads(bytes(answer.body))
     content = fragment("problem.html", **_frame(request), problem=told, back=_back(request))
     return HTMLResponse(content, answer.status_code, headers={**HEADERS, **kept})
+
+
+def is_for_people(request: Request) -> bool:
+    """Whether what asks shows pages."""
+    return "text/html" in request.headers.get("accept", "")
 
 
 def _back(request: Request) -> str:

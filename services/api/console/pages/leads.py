@@ -69,7 +69,9 @@ async def leads_page(
 ) -> Response:
     """Find leads by id, name, number, and by where they stand."""
     asked = {"q": q, "status": status, "source": source, "route": route, "agent": agent}
-    found = await api.list_leads(person, shared, **asked, limit=PAGE, cursor=cursor)
+    found = await api.list_leads(
+        person, shared, q=q, status=status, source=source, route=route, agent=agent, limit=PAGE, cursor=cursor
+    )
     async with shared.database.reading() as connection:
         choices = (await connection.execute(CHOICES)).mappings().one()
     return await rendering.page(
@@ -84,8 +86,8 @@ async def lead_page(request: Request, lead_id: LeadIdText, _: Viewing, shared: S
         story = await read_story(shared.database, lead_id)
         told = await explain(shared.database, lead_id)
     async with shared.database.reading() as connection:
-        outcomes = (await connection.execute(OUTCOMES, {"lead_id": lead_id})).mappings().all()
-        letters = (await connection.execute(LETTERS, {"lead_id": lead_id})).mappings().all()
+        outcomes = [dict(row) for row in (await connection.execute(OUTCOMES, {"lead_id": lead_id})).mappings()]
+        letters = [dict(row) for row in (await connection.execute(LETTERS, {"lead_id": lead_id})).mappings()]
     return await rendering.page(
         request,
         "lead.html",
