@@ -28,7 +28,9 @@ def up() -> None:
     """Start the stack in the background, or what of it has died."""
     endpoints = stack.up()
     typer.echo(f"Leadline is up. Mail: {endpoints.mail_dir}  Sheets: {endpoints.sheets_dir}")
-    typer.echo(f"Console: {endpoints.api_url}/console/  API: {endpoints.api_url}/docs  Key to both: {endpoints.api_key}")
+    typer.echo(
+        f"Console: {endpoints.api_url}/console/  API: {endpoints.api_url}/docs  Key to both: {endpoints.api_key}"
+    )
     typer.echo(f"Where to reach it: {STATE / 'endpoints.json'}  Logs: {STATE / 'log'}  Stop: ./run down")
 
 
