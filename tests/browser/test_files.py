@@ -51,7 +51,7 @@ def test_what_is_no_sheet_is_refused_in_words(opened: Opened) -> None:
 
 def test_a_dropped_export_is_imported_and_its_bad_rows_can_be_had(opened: Opened, world: World) -> None:
     page = opened("imports")
-    rows = "lead_id,source,customer_name\nI1,META,Uma Import\nI2,,Nobody\n"
+    rows = "lead_id,source,customer_name,created_at\nI1,META,Uma Import,2026-01-31 10:00\nI2,META,Nobody,soon\n"
     page.evaluate(DROP, ["form[data-files]", "crm.csv", rows])
 
     row = page.get_by_role("row", name="crm.csv")
@@ -59,7 +59,7 @@ def test_a_dropped_export_is_imported_and_its_bad_rows_can_be_had(opened: Opened
     with page.expect_download() as download:
         row.get_by_role("link").click()
     assert "Nobody" in download.value.path().read_text()
-    world.until("SELECT count(*) FROM leads WHERE lead_id = 'I1'")
+    world.until("SELECT count(*) FROM leads WHERE customer_name = 'Uma Import'")
 
 
 def test_no_cell_of_an_export_is_a_formula(opened: Opened, world: World) -> None:
