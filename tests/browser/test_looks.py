@@ -11,9 +11,12 @@ from tests.browser.conftest import DESK, PHONE, Opened
 
 #: What sticks out at the right, where the page itself can be moved sideways.
 TOO_WIDE = """
-    document.documentElement.scrollWidth <= innerWidth ? [] : [...document.querySelectorAll("main *")]
-        .filter((each) => !each.closest(".scroll, .slide, table") && each.getBoundingClientRect().right > innerWidth)
-        .map((each) => each.outerHTML.slice(0, 120))
+    document.documentElement.scrollWidth <= innerWidth ? [] : [
+        `${document.documentElement.scrollWidth} pixels`,
+        ...[...document.querySelectorAll("main *")]
+            .filter((each) => !each.closest(".scroll, .slide") && each.getBoundingClientRect().right > innerWidth)
+            .map((each) => each.outerHTML.slice(0, 120)),
+    ]
 """
 PAGES = (
     "./",
