@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import Iterator
 
 import uvicorn
@@ -20,11 +21,15 @@ GRACE_S = 10
 
 
 class Server(uvicorn.Server):
-    """Leaves signals to `run_service`."""
+    """Leaves signals to `run_service`; streams, which have no end of their own, end before it waits for requests."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await self.config.app.state.console.close()  # type: ignore[union-attr]
+        await super().shutdown(sockets)
 
 
 async def serve(settings: Settings, stop: asyncio.Event, observer: Observer = UNOBSERVED) -> None:

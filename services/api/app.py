@@ -1,7 +1,7 @@
 """The app: what stands around every request, and the routers, one a noun.
 
-The console adds its pages to the same app: a router of its own (`services/api/console/`), its path among `OPEN_PATHS`,
-since its callers come by a session and not by a key.
+The console (`services/api/console/`) adds its pages to the same app; its paths are open to the gate, since its callers
+come by a session and not by a key.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from fastapi.routing import APIRoute
 
 from services.api import documentation, health, problems
 from services.api.access import Authenticate, ByKey, Gate
+from services.api.console import mounting as console
 from services.api.guards import LastResort, Limits
 from services.api.looking import Looks
 from services.api.routes import ROUTERS, UPLOAD_PATHS
@@ -67,13 +68,20 @@ def create_app(
         app.include_router(router)
     app.include_router(health.router)
     documentation.install(app)
+    console.install(app, settings, database)
     problems.install(app)
     # The last that is added is the first that a request meets.
     app.add_middleware(
-        Limits, most=settings.api_body_bytes, upload_most=settings.api_upload_bytes, upload_paths=UPLOAD_PATHS
+        Limits,
+        most=settings.api_body_bytes,
+        upload_most=settings.api_upload_bytes,
+        upload_paths=UPLOAD_PATHS + console.UPLOAD_PATHS,
     )
     app.add_middleware(
-        Gate, authenticate=authenticate or ByKey(database), open_paths=OPEN_PATHS, rate=settings.api_rate
+        Gate,
+        authenticate=authenticate or ByKey(database),
+        open_paths=OPEN_PATHS + console.OPEN_PATHS,
+        rate=settings.api_rate,
     )
     app.state.answered = Counter[tuple[str, int]]()
     app.add_middleware(LastResort, answered=app.state.answered)

@@ -872,6 +872,30 @@ class WebhookDelivery(Base):
     )
 
 
+class ConsoleSession(Base):
+    """A person who is logged in to the console by a key. Of the cookie, 256 random bits, only the SHA-256 is kept."""
+
+    __tablename__ = "console_sessions"
+    id: Mapped[int] = identity()
+    token_sha256: Mapped[bytes] = mapped_column(unique=True)
+    api_key_id: Mapped[int] = mapped_column(ForeignKey("api_keys.id", ondelete="CASCADE"))
+    address: Mapped[str]
+    #: What the next page says once: how the last change went.
+    notice: Mapped[str | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+    seen_at: Mapped[datetime] = mapped_column(server_default=NOW)
+
+
+class LoginAttempt(Base):
+    """A try to log in that has not succeeded."""
+
+    __tablename__ = "login_attempts"
+    id: Mapped[int] = identity()
+    address: Mapped[str]
+    at: Mapped[datetime] = mapped_column(server_default=NOW)
+    __table_args__ = (Index("ix_login_attempts_at", "at"),)
+
+
 class AuditLog(Base):
     """What people and the CRM changed, row by row, written by triggers."""
 

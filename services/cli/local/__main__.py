@@ -29,7 +29,9 @@ def up() -> None:
     endpoints = stack.up()
     typer.echo(f"Leadline is up. Mail: {endpoints.mail_dir}  Sheets: {endpoints.sheets_dir}")
     typer.echo(f"Filled-in sheets come back by {endpoints.drop_dir}")
-    typer.echo(f"API: {endpoints.api_url}/docs  Its key: {endpoints.api_key}")
+    typer.echo(
+        f"Console: {endpoints.api_url}/console/  API: {endpoints.api_url}/docs  Key to both: {endpoints.api_key}"
+    )
     typer.echo(f"Where to reach it: {STATE / 'endpoints.json'}  Logs: {STATE / 'log'}  Stop: ./run down")
 
 

@@ -13,7 +13,7 @@ from services.cli.local.nodes import ROOT, TEST_STATE, stop_unused
 
 WORKERS: Final = 3
 #: What takes long begins first, so that the workers end together.
-PATHS: Final = ("tests/e2e", "tests/chaos", "tests/integration", "tests/unit")
+PATHS: Final = ("tests/e2e", "tests/chaos", "tests/browser", "tests/integration", "tests/unit")
 
 
 def run(arguments: Sequence[str]) -> int:

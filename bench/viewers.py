@@ -1,0 +1,119 @@
+"""What a hundred people who look at the console cost the consumers: leads a second with and without them, by turns.
+
+    python -m bench.viewers --leads 3000 --viewers 100 --rounds 3      (against the stack of ./run up)
+
+Each round sends the same number of leads twice, once with nobody looking; what counts is the ratio of a round, since a
+machine's speed changes from one minute to the next.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import statistics
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from secrets import token_hex
+from typing import Any
+
+import aio_pika
+import asyncpg
+import httpx
+
+from tests.waiting import eventually
+
+ENDPOINTS = Path(__file__).resolve().parents[1] / ".local/endpoints.json"
+ASSIGNED = "SELECT count(*) FROM leads JOIN assignments ON assignments.lead_id = leads.id WHERE leads.lead_id LIKE $1"
+ASSIGNED += " AND agent_id IS NOT NULL"
+AT_ONCE = 500
+
+
+async def main() -> None:
+    asked = arguments()
+    endpoints = json.loads(ENDPOINTS.read_text())
+    ratios = []
+    for number in range(1, asked.rounds + 1):
+        # By turns also within the round: who is first meets a colder machine.
+        turns = (0, asked.viewers) if number % 2 else (asked.viewers, 0)
+        rates = {viewers: await measure(endpoints, asked.leads, viewers) for viewers in turns}
+        ratios.append(rates[asked.viewers] / rates[0])
+        print(
+            f"round {number}: {rates[0]:,.0f} leads a second alone, {rates[asked.viewers]:,.0f} with {asked.viewers}"
+            f" viewers, ratio {ratios[-1]:.3f}"
+        )
+    print(f"median ratio {statistics.median(ratios):.3f}: the viewers cost {1 - statistics.median(ratios):.1%}")
+
+
+async def measure(endpoints: dict[str, str], leads: int, viewers: int) -> float:
+    """Give leads assigned a second, from the first that is sent to the last that has an agent."""
+    run = f"VIEW-{token_hex(4)}"
+    async with looking(endpoints, viewers) as frames:
+        database = await asyncpg.connect(endpoints["database_url"].replace("+asyncpg", ""))
+        try:
+            began = time.monotonic()
+            await send(endpoints["amqp_url"], run, leads)
+            await eventually(lambda: is_done(database, run, leads), within=600)
+            took = time.monotonic() - began
+        finally:
+            await database.close()
+        if viewers and min(frames) == 0:
+            raise SystemExit("a viewer has seen nothing: the measure is worth nothing")
+    return leads / took
+
+
+async def is_done(database: asyncpg.Connection[Any], run: str, leads: int) -> bool:
+    """Whether all have an agent."""
+    return bool(await database.fetchval(ASSIGNED, f"{run}%") >= leads)
+
+
+@asynccontextmanager
+async def looking(endpoints: dict[str, str], viewers: int) -> AsyncIterator[list[int]]:
+    """Hold so many streams open; give how many frames each has been sent."""
+    frames = [0] * viewers
+    limits = httpx.Limits(max_connections=viewers + 5)
+    async with httpx.AsyncClient(base_url=endpoints["api_url"], limits=limits, timeout=60) as client:
+        answer = await client.post("/console/login", data={"key": endpoints["api_key"]})
+        if answer.status_code != 303:
+            raise SystemExit(f"the console does not let the key in: {answer.status_code}")
+        tasks = [asyncio.create_task(look(client, frames, number)) for number in range(viewers)]
+        await eventually(lambda: all(frames), within=60)
+        try:
+            yield frames
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def look(client: httpx.AsyncClient, frames: list[int], number: int) -> None:
+    async with client.stream("GET", "/console/live/now") as stream:
+        async for _ in stream.aiter_raw():  # as little as can be: who looks is not what is measured
+            frames[number] += 1
+
+
+async def send(amqp_url: str, run: str, leads: int) -> None:
+    connection = await aio_pika.connect(amqp_url)
+    async with connection, connection.channel() as channel:
+        exchange = await channel.get_exchange("leads", ensure=False)
+        for start in range(0, leads, AT_ONCE):
+            bodies = [
+                json.dumps({"lead_id": f"{run}-{number}", "source": "META", "customer_name": "Vera Viewer"}).encode()
+                for number in range(start, min(start + AT_ONCE, leads))
+            ]
+            messages = [aio_pika.Message(body, delivery_mode=2) for body in bodies]
+            await asyncio.gather(*(exchange.publish(message, "lead.created") for message in messages))
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--leads", type=int, default=3_000)
+    parser.add_argument("--viewers", type=int, default=100)
+    parser.add_argument("--rounds", type=int, default=3)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

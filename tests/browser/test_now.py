@@ -1,0 +1,48 @@
+"""Now: what comes while one looks."""
+
+from __future__ import annotations
+
+import time
+
+from playwright.sync_api import expect
+
+from tests.browser.conftest import Opened
+from tests.browser.world import World
+
+
+def test_a_lead_that_is_published_appears_within_two_seconds(opened: Opened, world: World) -> None:
+    page = opened()
+    expect(page.locator("#live-state")).to_have_text("live")
+    world.publish("lead.created", {"lead_id": "NEW-1", "source": "META", "customer_name": "Tara New"})
+    began = time.monotonic()
+    expect(page.get_by_role("link", name="NEW-1")).to_be_visible()
+
+    print(f"seen {time.monotonic() - began:.2f} s after it was published")
+    took = world.until(
+        "SELECT extract(epoch FROM now() - assignment_records.updated_at)"
+        " FROM assignment_records JOIN leads ON leads.id = assignment_records.lead_id"
+        " WHERE leads.lead_id = 'NEW-1'"
+    )
+    assert took < 2
+
+
+def test_the_pipeline_says_in_words_how_each_service_is(opened: Opened) -> None:
+    """The notifier does not run here."""
+    page = opened()
+    stations = page.locator(".station")
+
+    expect(stations).to_have_count(4)
+    expect(stations.nth(0)).to_contain_text("replicas")
+    expect(stations.nth(3)).to_contain_text("nobody consumes: not running")
+    expect(page.locator("#outages")).to_contain_text("notifier: nobody consumes")
+    expect(page.locator("#count-waiting")).not_to_be_empty()
+
+
+def test_names_are_text(opened: Opened, world: World) -> None:
+    """Also in what comes by the stream."""
+    page = opened()
+    world.leads("EVIL-1", customer_name="<img src=x onerror='window.hacked=1'>")
+    row = page.get_by_role("row", name="EVIL-1")
+
+    expect(row).to_contain_text("<img src=x onerror='window.hacked=1'>")
+    assert page.evaluate("window.hacked") is None
