@@ -23,7 +23,7 @@ from bench.throughput import Run
 from bench.ways import WAYS, Leadline
 
 #: The peers are slower: they get fewer leads, so that each run takes about as long.
-SHARES = {"faststream": 0.15, "celery": 0.1, "floor": 0.6}
+SHARES = {"faststream": 0.15, "celery": 0.05, "floor": 0.5}
 RATES = (50, 300, 1_000)
 SHORT = 10
 

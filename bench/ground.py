@@ -57,7 +57,7 @@ class Ground:
             await asyncio.to_thread(migrations.upgrade, url)
             admin = await connect(url)
             await admin.execute(configuration())
-            await admin.execute("VACUUM ANALYZE")
+            await admin.execute("ANALYZE agents, routes, route_members, sources, stores")
             await admin.close()
             self._templates.add(TEMPLATE)
         return TEMPLATE
