@@ -13,7 +13,7 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 from shared.errors import described
 from shared.settings import Settings
 
-LIBRARIES_THAT_TALK = ("aio_pika", "aiormq", "asyncio", "sqlalchemy.pool", "sqlalchemy.engine")
+LIBRARIES_THAT_TALK = ("aio_pika", "aiormq", "asyncio", "httpx", "sqlalchemy.pool", "sqlalchemy.engine")
 
 
 def configure_observability(service: str, settings: Settings) -> None:
@@ -44,6 +44,12 @@ def configure_observability(service: str, settings: Settings) -> None:
     )
     structlog.contextvars.bind_contextvars(service=service)
     sys.excepthook = _log_the_end
+
+
+def silence_logs() -> None:
+    """For a command, which says what went wrong itself, in one line; a service that it runs configures its own."""
+    silence_libraries()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
 
 
 def silence_libraries() -> None:

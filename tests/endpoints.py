@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 
 import uvicorn
@@ -13,7 +13,6 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from services.api.__main__ import Server
 from tests.waiting import eventually
 
 
@@ -28,6 +27,14 @@ class Endpoint:
     async def answer(self, request: Request) -> Response:
         self.heard.append((dict(request.headers), await request.body()))
         return RedirectResponse("/elsewhere", 302) if self.code == 302 else Response(status_code=self.code)
+
+
+class Server(uvicorn.Server):
+    """Leaves signals to the tests."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
 
 
 @asynccontextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from services.cli.lazily import Entry, lazy_app
-from shared.observability import silence_libraries
+from shared.observability import silence_logs
 
 CONFIG = {
     "apply": Entry("services.cli.configcommands:apply", "Bring the configuration to what FILE says."),
@@ -46,7 +46,7 @@ app = lazy_app("Distribute leads.", COMMANDS, name="leadline")
 
 def main() -> None:
     """Run a command; whatever a person can mend is one line on standard error, and exit code 1 or 2."""
-    silence_libraries()
+    silence_logs()
     try:
         app()
     except Exception as error:
