@@ -2,5 +2,5 @@
 leads, agent counters, page groups, each by id; a locking statement returns nothing that is decided on."""
 
 #: Planning these statements anew for each batch costs more than it finds: they all go by keys. A plan that is kept must
-#: not be one for tables that were empty: it would read all leads, batch after batch, until autovacuum came.
+#: not have been made for tables that were empty then: it would read all leads, batch by batch, until autovacuum came.
 SERVER_SETTINGS = {"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off"}

@@ -8,8 +8,9 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
-from services.cli.local.nodes import ROOT
+from services.cli.local.nodes import ROOT, STATE, stop_unused
 
+BENCH_STATE: Final = STATE / "bench"
 #: By what they are imported as; the extra `bench` names them for pip.
 PEERS: Final = ("celery", "faststream", "matplotlib", "psycopg")
 
@@ -21,4 +22,6 @@ def run(arguments: Sequence[str]) -> int:
         print(f"run: installing {', '.join(missing)} (once) ...", file=sys.stderr)
         quietly = ("-q", "--disable-pip-version-check", "--root-user-action=ignore")
         subprocess.run([sys.executable, "-m", "pip", "install", *quietly, "-e", ".[bench]"], cwd=ROOT, check=False)
-    return subprocess.run([sys.executable, "-m", "bench", *arguments], cwd=ROOT, check=False).returncode
+    code = subprocess.run([sys.executable, "-m", "bench", *arguments], cwd=ROOT, check=False).returncode
+    stop_unused(BENCH_STATE)  # a bench that was killed leaves its servers behind
+    return code
