@@ -7,7 +7,7 @@ import pytest
 from services.cli.local.suite import options
 
 PARALLEL = ["--numprocesses=3", "--dist=loadfile", "--no-loadscope-reorder"]
-EVERYTHING = ["tests/e2e", "tests/chaos", "tests/browser", "tests/integration", "tests/unit"]
+EVERYTHING = ["tests/e2e", "tests/chaos", "tests/integration", "tests/unit"]
 
 
 @pytest.mark.parametrize("arguments", [[], ["-k", "lot"], ["-x", "--durations=5"], ["--numprocesses=0"]])

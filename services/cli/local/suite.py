@@ -13,12 +13,19 @@ from services.cli.local.nodes import ROOT, TEST_STATE, stop_unused
 
 WORKERS: Final = 3
 #: What takes long begins first, so that the workers end together.
-PATHS: Final = ("tests/e2e", "tests/chaos", "tests/browser", "tests/integration", "tests/unit")
+PATHS: Final = ("tests/e2e", "tests/chaos", "tests/integration", "tests/unit")
+#: In a process of its own: the browser's driver keeps an event loop running, beside which no other test of ours can.
+BROWSER: Final = "tests/browser"
+_NO_TESTS = 5
 
 
 def run(arguments: Sequence[str]) -> int:
-    """pytest's exit code."""
-    return _run("pytest", options(arguments, os.environ))
+    """pytest's exit code; of the whole suite the first that is not 0."""
+    suite = options(arguments, os.environ)
+    if suite == list(arguments):
+        return _run("pytest", suite)
+    codes = [_run("pytest", [*arguments, BROWSER]), _run("pytest", suite)]
+    return next((code for code in codes if code not in {0, _NO_TESTS}), codes[-1])
 
 
 def chaos(arguments: Sequence[str]) -> int:
