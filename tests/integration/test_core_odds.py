@@ -112,7 +112,8 @@ async def test_an_event_that_no_queue_takes_stays_in_the_outbox(core: tuple[str,
     """It goes once its queue is there; the consumer does not wait for it."""
     database_url, amqp_url = core
     async with channel(amqp_url) as opened:
-        await opened.queue_delete("documents")
+        for queue in topology.queues_for("lead.assigned"):
+            await opened.queue_delete(queue)
     async with running(database_url, amqp_url, Insert()):
         await publish(amqp_url, ["a"])
         await eventually(lambda: are_saved(database_url, ["a"]), within=10)
