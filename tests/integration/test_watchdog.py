@@ -93,12 +93,12 @@ async def test_a_queue_that_is_deleted_for_a_while(database_url: str, amqp_url: 
                 observer=health,
             )
         )
-        await eventually(lambda: is_ready(health), within=20)
+        await eventually(lambda: is_ready(health), within=40)
         await delete(amqp_url, and_declare=False)
-        await eventually(lambda: says(health, "not consuming"), within=20)
-        await eventually(lambda: says(health, "no queue 'assigner'"), within=20)
+        await eventually(lambda: says(health, "not consuming"), within=40)
+        await eventually(lambda: says(health, "no queue 'assigner'"), within=40)
         await delete(amqp_url, and_declare=True)
-        await eventually(lambda: is_ready(health), within=20)
+        await eventually(lambda: is_ready(health), within=40)
         stop.set()
         await task
 
