@@ -39,9 +39,10 @@ async def fairness_page(request: Request, _: Viewing, shared: SharedState, route
 
 def _spreads(found: list[RouteFairness], lines: Mapping[str, Line]) -> dict[str, int | None]:
     """Give how far those who may get leads now are apart."""
-    spreads: dict[str, int | None] = {}
-    for each in found:
-        line = lines.get(each.route)
-        is_known = line is not None and line.most is not None and line.least is not None
-        spreads[each.route] = line.most - line.least if is_known else None  # type: ignore[union-attr, operator]
-    return spreads
+    return {each.route: _spread(lines.get(each.route)) for each in found}
+
+
+def _spread(line: Line | None) -> int | None:
+    if line is None or line.most is None or line.least is None:
+        return None
+    return line.most - line.least
