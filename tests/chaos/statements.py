@@ -180,6 +180,10 @@ STATEMENTS = {
         SELECT 'notification ' || id || ' is ' || status || ': ' || coalesce(reason, 'no reason') AS words
         FROM notifications
         WHERE status NOT IN ('sent', 'void')
-          AND NOT (status = 'waiting' AND starts_with(reason, 'no recipient is active'))
+          AND NOT (status = 'waiting' AND starts_with(reason, 'no recipient is active') AND NOT EXISTS (
+              SELECT 1 FROM notification_recipients AS theirs
+              WHERE theirs.profile_id = notifications.profile_id AND theirs.is_active
+                AND (theirs.store_code IS NULL OR reason LIKE '%' || theirs.store_code)
+          ))
     """,
 }
