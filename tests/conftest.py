@@ -12,7 +12,7 @@ import itertools
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -45,8 +45,14 @@ def nodes() -> Iterator[Nodes]:
 
 @pytest.fixture(scope="session")
 def template(nodes: Nodes) -> Iterator[str]:
-    """The name of a migrated database, to be cloned only."""
-    name = f"{OURS}_template"
+    """The name of a migrated database, to be cloned only. Who overrides `nodes` overrides this too: it is on them."""
+    with migrated(nodes, f"{OURS}_template") as name:
+        yield name
+
+
+@contextmanager
+def migrated(nodes: Nodes, name: str) -> Iterator[str]:
+    """A migrated database of this name while the block lasts; what killed sessions have left goes first."""
     if nodes.postgres.is_ours:
         for left in sql(nodes.database_url, f"SELECT datname FROM pg_database WHERE datname LIKE '{PREFIX}%'"):
             if is_left_behind(left["datname"]):

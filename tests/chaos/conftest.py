@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from services.cli.local.nodes import TEST_STATE, Nodes, running_nodes
-from tests.conftest import WORKER
+from tests.conftest import OURS, WORKER, migrated
 from tests.e2e.conftest import pytest_runtest_makereport, vhosts
 from tests.replica import remove_orphans
 from tests.stack import Stack
@@ -22,6 +22,12 @@ def nodes() -> Iterator[Nodes]:
     remove_orphans()
     with running_nodes(TEST_STATE / f"chaos-{WORKER}") as nodes:
         yield nodes
+
+
+@pytest.fixture(scope="session")
+def template(nodes: Nodes) -> Iterator[str]:
+    with migrated(nodes, f"{OURS}_chaos_template") as name:
+        yield name
 
 
 @pytest.fixture

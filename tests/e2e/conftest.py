@@ -14,11 +14,10 @@ from typing import Any
 
 import pytest
 
-import migrations
 from services.cli import config
 from services.cli.local.failures import LocalError
 from services.cli.local.nodes import ROOT, TEST_STATE, Nodes, running_nodes
-from tests.conftest import OURS, WORKER, VirtualHosts, apart, named, sql
+from tests.conftest import OURS, WORKER, VirtualHosts, apart, migrated, named, sql
 from tests.replica import remove_orphans
 from tests.stack import Stack
 
@@ -34,16 +33,13 @@ def nodes() -> Iterator[Nodes]:
 @pytest.fixture(scope="session")
 def template(nodes: Nodes) -> Iterator[str]:
     """A database that is migrated and has what `./run up` begins with: ten agents on one route."""
-    name = f"{OURS}_e2e_template"
-    url = named(nodes.database_url, name)
-    sql(nodes.database_url, f"CREATE DATABASE {name}")
-    apart(lambda: migrations.upgrade(url))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LEADLINE_DATABASE_URL", url)
-        apart(lambda: config.apply(ROOT / "examples/start.yaml", False))
-    sql(url, "DELETE FROM outbox")
-    yield name
-    sql(nodes.database_url, f"DROP DATABASE {name} WITH (FORCE)")
+    with migrated(nodes, f"{OURS}_e2e_template") as name:
+        url = named(nodes.database_url, name)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("LEADLINE_DATABASE_URL", url)
+            apart(lambda: config.apply(ROOT / "examples/start.yaml", False))
+        sql(url, "DELETE FROM outbox")
+        yield name
 
 
 @pytest.fixture(scope="session")
