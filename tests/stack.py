@@ -12,7 +12,7 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from email import message_from_bytes, policy
 from email.message import EmailMessage
@@ -62,6 +62,8 @@ class Stack:
         self.replicas: list[Replica] = []
         self.extra: dict[str, str] = {}
         self._rows: asyncpg.Connection[Any] | None = None
+        self._connection: aio_pika.abc.AbstractConnection | None = None
+        self._connections = AsyncExitStack()
         self._is_over = threading.Event()
         self._attending = threading.Lock()
         self._supervisor = threading.Thread(target=self._supervise, name="supervisor")
@@ -223,6 +225,7 @@ class Stack:
         return int(await self.value(f"SELECT count(*) FROM {what}"))
 
     async def disconnect(self) -> None:
+        await self._connections.aclose()
         if self._rows is not None:
             self._rows.terminate()
 
@@ -234,8 +237,25 @@ class Stack:
 
     @asynccontextmanager
     async def channel(self) -> AsyncIterator[aio_pika.abc.AbstractChannel]:
-        async with broker.connect(self.amqp_url, "outsider") as connection, connection.channel() as channel:
+        """A channel of the outsider's connection, which is opened again where it is gone."""
+        channel = await self._channel_of_old() or await self._channel_of_new()
+        try:
             yield channel
+            await channel.close()
+        except BaseException:
+            self._connection = None
+            raise
+
+    async def _channel_of_old(self) -> aio_pika.abc.AbstractChannel | None:
+        if self._connection is not None:
+            with suppress(*broker.BROKER_ERRORS, RuntimeError), broker._speaking():
+                async with asyncio.timeout(broker.CONNECT_TIMEOUT_S):
+                    return await self._connection.channel()
+        return None
+
+    async def _channel_of_new(self) -> aio_pika.abc.AbstractChannel:
+        self._connection = await self._connections.enter_async_context(broker.connect(self.amqp_url, "outsider"))
+        return await self._connection.channel()
 
     async def publish(self, routing_key: str, *bodies: object, exchange: str = "leads", **properties: object) -> None:
         """Publish with confirms: bytes as they are, all else as JSON. A broker that goes away is tried again."""
