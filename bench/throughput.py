@@ -53,8 +53,9 @@ async def drain(ground: Ground, setting: Setting, count: int, *, within_s: float
             samples = first + await watch.fill(setting.last_queue, count, within_s=within_s)
             work_after = _work(ground, stages)
             resident = {each.stage.name: each.resident() / 1e6 for each in stages}
+    # Few leads may all have come by the first look: nothing is left to measure the work of.
     since = count - first[-1].messages
-    worked = {part: (work_after[part] - work_before[part]) * 1e6 / since for part in work_after}
+    worked = {part: (work_after[part] - work_before[part]) * 1e6 / since if since else 0.0 for part in work_after}
     return Run(count, samples[-1].at_s - samples[0].at_s, rate(samples), worked, resident)
 
 

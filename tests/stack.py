@@ -160,7 +160,13 @@ class Stack:
 
     async def probe(self, replica: Replica, page: str = "readyz") -> tuple[int, str]:
         """What a service answers to a probe: the status and the text; 0 if it does not answer."""
-        return await asyncio.to_thread(_read, f"http://{LOOPBACK}:{replica.environment[HEALTH_PORT]}/{page}")
+        port = self.health_port(replica)
+        return await asyncio.to_thread(_read, f"http://{LOOPBACK}:{port}/{page}") if port else (0, "")
+
+    def health_port(self, replica: Replica) -> int:
+        """The port that a replica said last it answers probes at; 0 before it has said so."""
+        told = [entry["port"] for entry in self._log(replica.log) if entry["event"] == "health.listening"]
+        return int(told[-1]) if told else 0
 
     def log_tails(self) -> list[tuple[str, str]]:
         """The end of each process's log, for a test that has failed."""
@@ -171,9 +177,17 @@ class Stack:
 
     def logged(self, name: str, event: str) -> list[dict[str, Any]]:
         """A service's log entries of one event, of all its replicas."""
-        lines = [line for path in self.logs.glob(f"{name}-*.log") for line in path.read_text().splitlines()]
-        entries = [json.loads(line) for line in lines if line.startswith("{")]
+        entries = [entry for path in self.logs.glob(f"{name}-*.log") for entry in self._log(path)]
         return [entry for entry in entries if entry["event"] == event]
+
+    @staticmethod
+    def _log(path: Path) -> list[dict[str, Any]]:
+        """A log's entries: what is no JSON is a traceback, or the half line of who was killed."""
+        entries = []
+        for line in path.read_text().splitlines():
+            with suppress(ValueError):
+                entries.append(json.loads(line))
+        return [entry for entry in entries if isinstance(entry, dict)]
 
     async def start_anew(self, replica: Replica, module: Sequence[str]) -> None:
         """Start another program in the place of one that has ended; return when it consumes."""
@@ -187,7 +201,7 @@ class Stack:
 
     def _launch(self, name: str, number: int, module: Sequence[str]) -> None:
         log = self.logs / f"{name}-{number}.log"
-        environment = {**self.environment, HEALTH_PORT: str(free_port())}
+        environment = {**self.environment, HEALTH_PORT: "0"}
         replica = Replica(name, number, [sys.executable, "-m", *module], environment, log)
         replica.start()
         self.replicas.append(replica)

@@ -54,6 +54,10 @@ def upgrade() -> None:
     op.create_unique_constraint(
         op.f("uq_notifications_profile_id_mail_key"), "notifications", ["profile_id", "mail_key"]
     )
+    # Made anew to be the younger: rows enter the oldest index first, so that who loses a race for a mail
+    # meets the index that its ON CONFLICT names, and not this one.
+    op.drop_constraint("uq_notifications_message_id", "notifications")
+    op.create_unique_constraint(op.f("uq_notifications_message_id"), "notifications", ["message_id"])
     op.create_index(
         "ix_notifications_lot_id", "notifications", ["lot_id"], postgresql_where=sa.text("lot_id IS NOT NULL")
     )

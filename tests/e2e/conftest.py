@@ -1,6 +1,6 @@
 """Real processes on nodes of their own: these tests stop and kill servers that other sessions may be using.
 
-`LEADLINE_E2E_LEADS` (400) says how many leads the heaviest test feeds at least, `LEADLINE_E2E_OUTAGE_S` (15) how long
+`LEADLINE_E2E_LEADS` (400) says how many leads the heaviest test feeds at least, `LEADLINE_E2E_OUTAGE_S` (6) how long
 the database is away.
 """
 

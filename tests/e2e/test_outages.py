@@ -14,7 +14,7 @@ from tests.stack import ALL, MAILBOX, Stack
 from tests.waiting import eventually
 
 LONG = bool(os.environ.get("LEADLINE_LONG"))
-OUTAGE_S = float(os.environ.get("LEADLINE_E2E_OUTAGE_S", "60" if LONG else "15"))
+OUTAGE_S = float(os.environ.get("LEADLINE_E2E_OUTAGE_S", "60" if LONG else "6"))
 OTHERS_S = OUTAGE_S if LONG else min(OUTAGE_S, 5)
 #: Who cannot work without it, and a word of what it says then.
 MISSED = {"postgres": ("ingest", "database"), "broker": ("assigner", "not consuming"), "mailbox": ("notifier", "smtp")}

@@ -41,8 +41,8 @@ async def test_leads_are_counted_where_they_go(stack: Stack) -> None:
 
 async def test_a_port_that_is_taken_is_one_line(stack: Stack) -> None:
     await stack.start("ingest")
-    taken = stack.one("ingest").environment["LEADLINE_HEALTH_PORT"]
-    ran = await stack.run("service", "notifier", LEADLINE_HEALTH_PORT=taken)
+    taken = stack.health_port(stack.one("ingest"))
+    ran = await stack.run("service", "notifier", LEADLINE_HEALTH_PORT=str(taken))
     assert (ran.code, ran.output) == (2, "")
     assert "LEADLINE_HEALTH_PORT" in ran.errors
     assert "Traceback" not in ran.errors

@@ -57,6 +57,7 @@ async def test_a_broker_that_is_killed_with_ten_thousand_messages_in_flight(grou
         before = len(await effects(database_url))
         await asyncio.to_thread(ground.nodes.broker.start)
         await eventually(lambda: saved(database_url, MANY), within=60)
+        await eventually(lambda: is_outbox_empty(database_url), within=60)
     assert before < MANY
     await assert_once(amqp_url, lead_ids)
 

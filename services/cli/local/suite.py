@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from tempfile import TemporaryFile
 from typing import Final
 
 from services.cli.local.nodes import ROOT, TEST_STATE, stop_unused
@@ -23,28 +26,47 @@ def run(arguments: Sequence[str]) -> int:
     """pytest's exit code; of the whole suite the first that is not 0."""
     suite = options(arguments, os.environ)
     if suite == list(arguments):
-        return _run("pytest", suite)
-    codes = [_run("pytest", [*arguments, BROWSER]), _run("pytest", suite)]
-    return next((code for code in codes if code not in {0, _NO_TESTS}), codes[-1])
+        return _run("pytest", suite)[0]
+    codes = _run("pytest", suite, [*arguments, BROWSER])
+    return next((code for code in codes if code not in {0, _NO_TESTS}), codes[0])
 
 
 def chaos(arguments: Sequence[str]) -> int:
     """Exit code of one chaos run: 1 on findings."""
-    return _run("tests.chaos", arguments)
+    return _run("tests.chaos", arguments)[0]
 
 
-def _run(module: str, arguments: Sequence[str]) -> int:
-    """A module's exit code. It gets Ctrl-C itself and clears away what it has started; what is left is stopped here."""
-    with subprocess.Popen([sys.executable, "-m", module, *arguments], cwd=ROOT) as process:
-        while process.returncode is None:
-            try:
-                process.wait()
-            except KeyboardInterrupt:
-                continue
-            except SystemExit:
-                process.send_signal(signal.SIGINT)
+def _run(module: str, arguments: Sequence[str], *besides: Sequence[str]) -> list[int]:
+    """A module's exit codes, run once with each list of arguments, side by side; what the later print follows the rest.
+
+    They get Ctrl-C themselves and clear away what they have started; what is left is stopped here.
+    """
+    with ExitStack() as stack:
+        said = [stack.enter_context(TemporaryFile()) for _ in besides]
+        command = [sys.executable, "-m", module]
+        processes = [stack.enter_context(subprocess.Popen([*command, *arguments], cwd=ROOT))]
+        for output, others in zip(said, besides, strict=True):
+            process = subprocess.Popen([*command, *others], cwd=ROOT, stdout=output, stderr=subprocess.STDOUT)
+            processes.append(stack.enter_context(process))
+        for process in processes:
+            _wait(process, processes)
+        for output in said:
+            output.seek(0)
+            shutil.copyfileobj(output, sys.stdout.buffer)
+            sys.stdout.flush()
     stop_unused(TEST_STATE)
-    return process.returncode if process.returncode >= 0 else 128 - process.returncode
+    return [code if code >= 0 else 128 - code for code in (process.returncode for process in processes)]
+
+
+def _wait(process: subprocess.Popen[bytes], all_of_them: Sequence[subprocess.Popen[bytes]]) -> None:
+    while process.returncode is None:
+        try:
+            process.wait()
+        except KeyboardInterrupt:
+            continue
+        except SystemExit:
+            for each in all_of_them:
+                each.send_signal(signal.SIGINT)
 
 
 def options(arguments: Sequence[str], environment: Mapping[str, str]) -> list[str]:
