@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -12,8 +11,8 @@ from pathlib import Path
 
 import psutil
 
-#: In each process's environment: the pid of the session of tests that started it.
-OWNER = "LEADLINE_TEST_OF"
+from tests.nursery import OWNER, Child, nursery
+
 #: What docker-compose.yml gives a service before it kills it.
 STOP_WITHIN_S = 45.0
 
@@ -24,10 +23,11 @@ class Replica:
 
     name: str
     number: int
+    #: A module and its arguments.
     command: Sequence[str]
     environment: dict[str, str]
     log: Path
-    process: subprocess.Popen[bytes] = field(init=False)
+    process: Child = field(init=False)
     #: Whether it is to run: the supervisor starts it again when it has died.
     is_wanted: bool = True
     starts: int = 0
@@ -35,15 +35,7 @@ class Replica:
     def start(self) -> None:
         self.starts += 1
         with self.log.open("ab") as output:
-            self.process = subprocess.Popen(
-                self.command,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                env=self.environment,
-                cwd=self.log.parent,
-                start_new_session=True,
-            )
+            self.process = nursery().start(self.command, self.environment, self.log.parent, output, output)
 
     @property
     def pid(self) -> int:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import smtplib
-import subprocess
-import sys
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from email import message_from_bytes, policy
@@ -19,6 +18,7 @@ from email.message import EmailMessage
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -29,7 +29,8 @@ from services.cli.local.nodes import ROOT, Nodes
 from services.cli.local.ports import LOOPBACK, free_port
 from shared import sheetstore
 from shared.messaging import broker, topology
-from tests.replica import OWNER, Replica
+from tests.nursery import COMMAND, OWNER, nursery
+from tests.replica import Replica
 from tests.waiting import eventually
 
 CONSUMED = {
@@ -145,18 +146,18 @@ class Stack:
 
     async def run(self, *arguments: str, within: float = 60, **variables: str) -> Ran:
         """Run `leadline ARGUMENTS` to its end."""
-        program = Path(sys.executable).with_name("leadline")
-        process = await asyncio.create_subprocess_exec(
-            program,
-            *arguments,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env={**self.environment, **variables},
-            cwd=self.folder,
-        )
-        output, errors = await asyncio.wait_for(process.communicate(), within)
-        return Ran(process.returncode or 0, output.decode(), errors.decode())
+        return await asyncio.to_thread(self._run, [COMMAND, *arguments], {**self.environment, **variables}, within)
+
+    def _run(self, command: Sequence[str], environment: Mapping[str, str], within: float) -> Ran:
+        with TemporaryFile() as output, TemporaryFile() as errors:
+            child = nursery().start(command, environment, self.folder, output, errors)
+            try:
+                code = child.wait(within)
+            finally:
+                child.send_signal(signal.SIGKILL)
+            for file in (output, errors):
+                file.seek(0)
+            return Ran(code, output.read().decode(), errors.read().decode())
 
     async def probe(self, replica: Replica, page: str = "readyz") -> tuple[int, str]:
         """What a service answers to a probe: the status and the text; 0 if it does not answer."""
@@ -191,7 +192,7 @@ class Stack:
 
     async def start_anew(self, replica: Replica, module: Sequence[str]) -> None:
         """Start another program in the place of one that has ended; return when it consumes."""
-        replica.command = [sys.executable, "-m", *module]
+        replica.command = module
         replica.is_wanted = True
         await eventually(lambda: self._all_consume([replica.name], 1), within=START_WITHIN_S)
 
@@ -202,7 +203,7 @@ class Stack:
     def _launch(self, name: str, number: int, module: Sequence[str]) -> None:
         log = self.logs / f"{name}-{number}.log"
         environment = {**self.environment, HEALTH_PORT: "0"}
-        replica = Replica(name, number, [sys.executable, "-m", *module], environment, log)
+        replica = Replica(name, number, module, environment, log)
         replica.start()
         self.replicas.append(replica)
 
@@ -280,8 +281,12 @@ class Stack:
 
     async def _published(self, exchange: str, key: str, bodies: Sequence[bytes], properties: dict[str, object]) -> bool:
         persistent = aio_pika.DeliveryMode.PERSISTENT
+        # On a connection of its own: a broker short of disk stops reading from who publishes.
         try:
-            async with self.channel() as channel:
+            async with (
+                broker.connect(self.amqp_url, "publishing outsider") as connection,
+                connection.channel() as channel,
+            ):
                 target = await channel.get_exchange(exchange, ensure=False) if exchange else channel.default_exchange
                 messages = [aio_pika.Message(body, delivery_mode=persistent, **properties) for body in bodies]  # type: ignore[arg-type]
                 await asyncio.gather(*(target.publish(message, key) for message in messages))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from pathlib import Path
@@ -31,7 +30,8 @@ from shared.sheetstore import SheetStore
 from tests.driving import Driver, execute, of, rows, scalar
 from tests.integration.core import consuming
 from tests.mailserver import Server, running
-from tests.replica import OWNER, Replica
+from tests.nursery import OWNER
+from tests.replica import Replica
 from tests.sheets import give_away, lay_out
 from tests.waiting import eventually
 
@@ -175,7 +175,7 @@ async def test_a_frozen_notifier_holds_a_mail_no_longer_than_its_claim(
     frozen = Replica(
         "notifier",
         1,
-        [sys.executable, "-m", "tests.notifier_process", *arguments],
+        ["tests.notifier_process", *arguments],
         {**os.environ, "PYTHONPATH": str(ROOT), OWNER: str(os.getpid())},
         tmp_path / "notifier.log",
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
-import sys
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
@@ -39,7 +38,8 @@ from shared.sheetstore import SheetStore
 from tests.driving import Driver, execute, message, of, rows, scalar
 from tests.mailing import Office, all_told, text_of
 from tests.mailserver import REFUSALS, Server, hang_up, running
-from tests.replica import OWNER, Replica
+from tests.nursery import OWNER
+from tests.replica import Replica
 from tests.sheets import add_recipients, lay_out, lay_out_lot
 from tests.waiting import eventually
 
@@ -448,7 +448,7 @@ async def test_a_notifier_killed_in_the_middle_of_a_stores_mail(
         Replica(
             "notifier",
             number,
-            [sys.executable, "-m", "tests.notifier_process", *arguments],
+            ["tests.notifier_process", *arguments],
             {**os.environ, "PYTHONPATH": str(ROOT), OWNER: str(os.getpid())},
             tmp_path / f"notifier-{number}.log",
         )
