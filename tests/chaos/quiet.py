@@ -7,7 +7,10 @@ import subprocess
 from collections.abc import Callable
 
 from services.cli.local.failures import LocalError
+from services.notifier.asking import ask_again
+from shared.db.session import open_database
 from shared.messaging.topology import queue_arguments
+from shared.settings import Settings
 from tests.chaos.faults import unacked_by_port
 from tests.stack import Stack
 
@@ -51,6 +54,14 @@ async def what_moves(stack: Stack) -> dict[str, int]:
         name: int(count) for name, count in rows if name in queue_arguments() and name not in UNATTENDED and int(count)
     }
     return kept or await _seen(stack)
+
+
+async def mails_to_ask_for(stack: Stack) -> int:
+    """How many mails the next sweep would ask for again."""
+    async with open_database(stack.database_url, pool_size=1) as database, database.begin() as tx:
+        asked = await ask_again(tx, env=Settings.model_fields["env"].default, limit=1)
+        await tx.rollback()
+    return len(asked)
 
 
 async def _seen(stack: Stack) -> dict[str, int]:

@@ -12,7 +12,7 @@ from tests.chaos import load, schedule
 from tests.chaos.checking import Excuses, Expected, Finding, accepted_mails, check_all, repeats
 from tests.chaos.faults import Havoc, Hit
 from tests.chaos.feeding import Feeder
-from tests.chaos.quiet import become_quiet
+from tests.chaos.quiet import LOOK_EVERY_S, become_quiet, mails_to_ask_for
 from tests.chaos.schedule import CONSUMERS, DATABASE, LOT_ROUTES, REPLICAS
 from tests.chaos.world import world
 from tests.stack import Stack
@@ -21,6 +21,7 @@ from tests.waiting import eventually
 #: Quorum queues that are younger may not survive a kill of the broker.
 SETTLED_S = 3.0
 PATIENCE_S = 180.0
+SWEEP_EVERY_S = "5"
 #: A lead a second and core, at the worst that was seen.
 PATIENCE_PER_LEAD_S = 0.15
 
@@ -120,6 +121,7 @@ async def _begin(stack: Stack) -> None:
     file.write_text(world())
     applied = await stack.run("config", "apply", str(file), "--json", within=120)
     assert applied.code == 0, applied.errors
+    stack.extra["CHECK_INTERVAL"] = SWEEP_EVERY_S
     await stack.start(*CONSUMERS, replicas=REPLICAS)
     await stack.start("scheduler")
     await asyncio.sleep(SETTLED_S)  # the queues' age
@@ -131,6 +133,9 @@ async def _settle(stack: Stack, plan: Plan, say: Say) -> tuple[list[Finding], fl
     within_s = PATIENCE_S + plan.leads * PATIENCE_PER_LEAD_S
     await eventually(lambda: _all_run(stack), within=within_s)
     left = await become_quiet(stack, within_s, say)
+    while not left and await mails_to_ask_for(stack) and time.monotonic() < began + within_s:
+        await asyncio.sleep(LOOK_EVERY_S)
+        left = await become_quiet(stack, within_s, say)
     found = [Finding("nothing is on its way", f"after {within_s:.0f} s there are {left}")] if left else []
     return found, time.monotonic() - began
 
