@@ -12,7 +12,7 @@ import itertools
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -22,8 +22,8 @@ import pytest
 from hypothesis import settings
 
 import migrations
-from services.cli.local.failures import LocalError
 from services.cli.local.nodes import TEST_STATE, Nodes, running_nodes
+from tests.replica import remove_orphans
 
 # A machine that is busy with other tests is no failure of the one that runs.
 settings.register_profile("leadline", deadline=None)
@@ -40,6 +40,14 @@ WORKER = os.environ.get("PYTEST_XDIST_WORKER", "alone")
 def nodes() -> Iterator[Nodes]:
     """Both servers, shared by all tests of this worker. A test that stops or kills one starts it again."""
     with running_nodes(TEST_STATE / WORKER) as nodes:
+        yield nodes
+
+
+@pytest.fixture(scope="session")
+def frail_nodes() -> Iterator[Nodes]:
+    """Both servers once more, for tests that stop, freeze and kill them; each leaves them running."""
+    remove_orphans()
+    with running_nodes(TEST_STATE / f"{WORKER}-frail") as nodes:
         yield nodes
 
 
@@ -87,11 +95,8 @@ def empty_database_url(nodes: Nodes, database_names: Iterator[str]) -> Iterator[
 
 
 @pytest.fixture(scope="session")
-def vhosts(nodes: Nodes) -> Iterator[VirtualHosts]:
-    vhosts = VirtualHosts(nodes)
-    yield vhosts
-    with suppress(LocalError):  # a test has left the broker stopped: the next session removes them
-        vhosts.remove_all()
+def vhosts(nodes: Nodes) -> VirtualHosts:
+    return VirtualHosts(nodes)
 
 
 @pytest.fixture
@@ -101,43 +106,54 @@ def amqp_url(nodes: Nodes, vhosts: VirtualHosts) -> str:
 
 
 class VirtualHosts:
-    """Virtual hosts made and removed in bulk: one `rabbitmqctl eval` takes half a second, a virtual host 15 ms."""
+    """Virtual hosts made and removed in bulk: one `rabbitmqctl eval` takes half a second, a virtual host 15 ms.
+
+    At the end of a session some are left: the next one removes what nobody who lives has made.
+    """
 
     BATCHES = (5, 25)
+    KIND = "any"
 
     def __init__(self, nodes: Nodes) -> None:
         self._nodes = nodes
         self._free: list[str] = []
+        self._given: list[str] = []
         self._made = 0
 
     def take(self) -> str:
         """A new virtual host that the node's user may do everything in."""
         if not self._free:
             self._make(self.BATCHES[min(self._made, 1)])
-        return self._free.pop()
+        self._given.append(self._free.pop())
+        return self._given[-1]
 
     def _make(self, count: int) -> None:
-        """Make some more; those given out before are done with, since one test runs at a time."""
-        names = [f"{OURS}_{self._made + number}" for number in range(count)]
+        names = [f"{OURS}_{self.KIND}_{self._made + number}" for number in range(count)]
         user = urlsplit(self._nodes.amqp_url).username
         self._evaluate(
-            self._removal(),
+            self._removal(self._done_with()),
             f"lists:foreach(fun(V) -> rabbit_vhost:add(V, {TESTS}), ok = rabbit_auth_backend_internal:set_permissions("
             f'<<"{user}">>, V, <<".*">>, <<".*">>, <<".*">>, {TESTS}) end, {erlang(names)})',
         )
         self._made += count
         self._free = names
 
-    def remove_all(self) -> None:
-        if self._made:
-            self._evaluate(self._removal())
+    def _done_with(self) -> list[str]:
+        """All that were given out before, since one test runs at a time."""
+        given, self._given = self._given, []
+        return given
 
-    def _removal(self) -> str:
-        """Erlang that removes ours and what killed sessions have left."""
-        alive = [f"{PREFIX}_{pid}_" for pid in psutil.pids() if pid != os.getpid()]
+    def remove_all(self) -> None:
+        self._evaluate(self._removal(self._given))
+
+    @staticmethod
+    def _removal(names: list[str]) -> str:
+        """Erlang that removes these, and what sessions that are gone have left."""
+        alive = [f"{PREFIX}_{pid}_" for pid in psutil.pids()]
         return (
-            f"lists:foreach(fun(V) -> rabbit_vhost:delete(V, {TESTS}) end, [V || V <- rabbit_vhost:list_names(),"
-            f' binary:match(V, <<"{PREFIX}_">>) =/= nomatch, binary:match(V, {erlang(alive)}) =:= nomatch])'
+            f"lists:foreach(fun(V) -> rabbit_vhost:delete(V, {TESTS}) end, {erlang(names)} ++"
+            f' [V || V <- rabbit_vhost:list_names(), binary:match(V, <<"{PREFIX}_">>) =/= nomatch,'
+            f" binary:match(V, {erlang(alive)}) =:= nomatch])"
         )
 
     def _evaluate(self, *expressions: str) -> None:

@@ -1,4 +1,4 @@
-"""Chaos has nodes of its own, as the tests of real processes have."""
+"""Chaos is on servers that may be killed, as the tests of real processes are."""
 
 from __future__ import annotations
 
@@ -7,19 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from services.cli.local.nodes import TEST_STATE, Nodes, running_nodes
-from tests.conftest import OURS, WORKER, migrated
-from tests.e2e.conftest import pytest_runtest_makereport, stack, vhosts
-from tests.replica import remove_orphans
+from services.cli.local.nodes import Nodes
+from tests.conftest import OURS, migrated
+from tests.e2e.conftest import nodes, pytest_runtest_makereport, stack, vhosts
 
-__all__ = ["pytest_runtest_makereport", "stack", "vhosts"]
-
-
-@pytest.fixture(scope="session")
-def nodes() -> Iterator[Nodes]:
-    remove_orphans()
-    with running_nodes(TEST_STATE / f"chaos-{WORKER}") as nodes:
-        yield nodes
+__all__ = ["nodes", "pytest_runtest_makereport", "stack", "vhosts"]
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ import pytest
 from tests.chaos.running import Plan, run
 from tests.stack import Stack
 
-SHORT_S = 25.0
+SHORT_S = 16.0
 KILLS = 8
 
 

@@ -8,26 +8,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Generator, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from services.cli import config
-from services.cli.local.failures import LocalError
-from services.cli.local.nodes import ROOT, TEST_STATE, Nodes, running_nodes
-from tests.conftest import OURS, WORKER, VirtualHosts, apart, migrated, named, sql
-from tests.replica import remove_orphans
+from services.cli.local.nodes import ROOT, Nodes
+from tests.conftest import OURS, VirtualHosts, apart, migrated, named, sql
 from tests.stack import Stack
 
 
 @pytest.fixture(scope="session")
-def nodes() -> Iterator[Nodes]:
-    """Both servers, for these tests only."""
-    remove_orphans()
-    with running_nodes(TEST_STATE / f"e2e-{WORKER}") as nodes:
-        yield nodes
+def nodes(frail_nodes: Nodes) -> Nodes:
+    return frail_nodes
 
 
 @pytest.fixture(scope="session")
@@ -42,12 +36,16 @@ def template(nodes: Nodes) -> Iterator[str]:
         yield name
 
 
+class FewHosts(VirtualHosts):
+    """A broker that is killed comes back the sooner the fewer queues are left in it."""
+
+    BATCHES = (4, 4)
+    KIND = "stack"
+
+
 @pytest.fixture(scope="session")
-def vhosts(nodes: Nodes) -> Iterator[VirtualHosts]:
-    vhosts = VirtualHosts(nodes)
-    yield vhosts
-    with suppress(LocalError):
-        vhosts.remove_all()
+def vhosts(nodes: Nodes) -> VirtualHosts:
+    return FewHosts(nodes)
 
 
 @pytest.fixture

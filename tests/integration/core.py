@@ -19,7 +19,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 import migrations
-from services.cli.local.nodes import TEST_STATE, Nodes, running_nodes
+from services.cli.local.nodes import Nodes
 from shared.db.session import Database, open_database
 from shared.events import LeadAccepted, LeadUnassigned
 from shared.messaging import topology
@@ -28,7 +28,7 @@ from shared.messaging.loop import consume
 from shared.messaging.processing import Deferred, Effect, Handler, Rejected, Subscription
 from shared.messaging.publisher import open_publisher
 from shared.process import stop_on_signals
-from tests.conftest import OURS, WORKER, VirtualHosts, apart, named, sql
+from tests.conftest import OURS, VirtualHosts, apart, named, sql
 from tests.waiting import eventually
 
 EFFECTS = "CREATE TABLE IF NOT EXISTS effects (lead_id text PRIMARY KEY, saved int NOT NULL DEFAULT 1)"
@@ -71,11 +71,14 @@ class Insert:
 
 
 class Freezing(Insert):
-    """Stops its process inside the transaction, its rows locked."""
+    """Stops its process inside the transaction, its rows locked; once, however often the message comes."""
+
+    has_frozen = False
 
     async def save(self, tx: AsyncConnection, piece: Sequence[Message]) -> Sequence[Effect]:
         effects = await super().save(tx, piece)
-        if any(message.key.startswith("frozen") for message in piece):
+        if not self.has_frozen and any(message.key.startswith("frozen") for message in piece):
+            self.has_frozen = True
             os.kill(os.getpid(), signal.SIGSTOP)
         return effects
 
@@ -150,18 +153,21 @@ class Replica:
 
 
 class Hosts(VirtualHosts):
-    """Enough for a module at once: making more would remove those that are in use."""
+    BATCHES = (3, 3)
+    KIND = "ground"
 
-    BATCHES = (25, 25)
+    def _done_with(self) -> list[str]:
+        """None: they stay until the module is done."""
+        return []
 
 
 class Ground:
-    """Nodes that may be killed: nobody else uses them."""
+    """Nodes that may be killed: nobody else uses them meanwhile."""
 
     def __init__(self, nodes: Nodes) -> None:
         self.nodes = nodes
         self._hosts = Hosts(nodes)
-        self._template = f"{OURS}_template"
+        self._template = f"{OURS}_ground_template"
         self._made = 0
         sql(nodes.database_url, f"CREATE DATABASE {self._template}")
         apart(lambda: migrations.upgrade(named(nodes.database_url, self._template)))
@@ -169,25 +175,24 @@ class Ground:
     def take(self) -> tuple[str, str]:
         """A migrated database and an empty virtual host."""
         self._made += 1
-        name = f"{OURS}_{self._made}"
+        name = f"{OURS}_ground_{self._made}"
         sql(self.nodes.database_url, f"CREATE DATABASE {name} TEMPLATE {self._template}")
         return named(self.nodes.database_url, name), named(self.nodes.amqp_url, self._hosts.take())
 
     def clean(self) -> None:
-        for name in (*(f"{OURS}_{number + 1}" for number in range(self._made)), self._template):
+        for name in (*(f"{OURS}_ground_{number + 1}" for number in range(self._made)), self._template):
             sql(self.nodes.database_url, f"DROP DATABASE {name} WITH (FORCE)")
         self._hosts.remove_all()
 
 
 @contextmanager
-def own_ground(name: str) -> Iterator[Ground]:
-    """Nodes in a state folder of their own, to kill and to freeze; skips where the environment names others'."""
-    with running_nodes(TEST_STATE / f"{name}-{WORKER}") as nodes:
-        if not (nodes.broker.is_ours and nodes.postgres.is_ours):
-            pytest.skip("the environment names the servers: they are not ours to disturb")
-        ground = Ground(nodes)
-        yield ground
-        ground.clean()
+def ground_on(nodes: Nodes) -> Iterator[Ground]:
+    """Databases and virtual hosts on nodes to kill and to freeze; skips where the environment names others'."""
+    if not (nodes.broker.is_ours and nodes.postgres.is_ours):
+        pytest.skip("the environment names the servers: they are not ours to disturb")
+    ground = Ground(nodes)
+    yield ground
+    ground.clean()
 
 
 async def lay_out(amqp_url: str, database_url: str) -> None:

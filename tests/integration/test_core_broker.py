@@ -9,9 +9,10 @@ from dataclasses import replace
 import asyncpg
 import pytest
 
+from services.cli.local.nodes import Nodes
 from shared.messaging.watchdog import Vigilance
 from tests.conftest import sql
-from tests.integration.core import SUBSCRIPTION, Ground, Insert, drain, effects, lay_out, own_ground, publish, running
+from tests.integration.core import SUBSCRIPTION, Ground, Insert, drain, effects, ground_on, lay_out, publish, running
 from tests.proxy import open_proxy
 from tests.waiting import eventually
 
@@ -21,8 +22,8 @@ SETTLED_S = 3
 
 
 @pytest.fixture(scope="module")
-def ground() -> Iterator[Ground]:
-    with own_ground("broker") as ground:
+def ground(frail_nodes: Nodes) -> Iterator[Ground]:
+    with ground_on(frail_nodes) as ground:
         yield ground
 
 

@@ -17,10 +17,11 @@ from typing import Any
 import pytest
 
 from services.cli.local.failures import LocalError
+from services.cli.local.nodes import Nodes
 from shared.messaging import broker
 from shared.messaging.publisher import PublishError
 from tests.conftest import sql
-from tests.integration.core import Ground, Replica, drain, effects, lay_out, own_ground, publish
+from tests.integration.core import Ground, Replica, drain, effects, ground_on, lay_out, publish
 from tests.waiting import eventually
 
 KILLS = int(os.environ.get("LEADLINE_CRASHES", "0"))
@@ -44,8 +45,8 @@ KILL_CHANNEL = (
 
 
 @pytest.fixture(scope="module")
-def ground() -> Iterator[Ground]:
-    with own_ground("crash") as ground:
+def ground(frail_nodes: Nodes) -> Iterator[Ground]:
+    with ground_on(frail_nodes) as ground:
         yield ground
 
 

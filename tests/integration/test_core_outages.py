@@ -22,6 +22,7 @@ from sqlalchemy import text
 from sqlalchemy.pool import QueuePool
 from structlog.contextvars import bound_contextvars, merge_contextvars
 
+from services.cli.local.nodes import Nodes
 from shared.db.session import Database, open_database
 from shared.messaging.processing import Subscription
 from tests.conftest import sql
@@ -33,8 +34,8 @@ from tests.integration.core import (
     consuming,
     drain,
     effects,
+    ground_on,
     lay_out,
-    own_ground,
     publish,
 )
 from tests.proxy import Fate, Proxy, open_proxy
@@ -50,8 +51,8 @@ pytestmark = pytest.mark.timeout(3_600 if BATCHES else 120)
 
 
 @pytest.fixture(scope="module")
-def ground() -> Iterator[Ground]:
-    with own_ground("outage") as ground:
+def ground(frail_nodes: Nodes) -> Iterator[Ground]:
+    with ground_on(frail_nodes) as ground:
         yield ground
 
 

@@ -9,10 +9,11 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from services.cli.local.nodes import Nodes
 from shared.events import LeadAccepted
 from shared.messaging.envelope import ATTEMPTS, DEAD_LETTER_ID, REASON, Outgoing
 from shared.messaging.publisher import open_publisher
-from tests.integration.core import Ground, Insert, Replica, drain, effects, lay_out, own_ground, publish, running
+from tests.integration.core import Ground, Insert, Replica, drain, effects, ground_on, lay_out, publish, running
 from tests.waiting import eventually
 
 INSERT = """
@@ -23,8 +24,8 @@ INSERT = """
 
 
 @pytest.fixture(scope="module")
-def ground() -> Iterator[Ground]:
-    with own_ground("replays") as ground:
+def ground(frail_nodes: Nodes) -> Iterator[Ground]:
+    with ground_on(frail_nodes) as ground:
         yield ground
 
 

@@ -15,6 +15,7 @@ from pamqp.common import FieldTable
 from services.cli.doctor.command import examine
 from services.cli.doctor.findings import Finding
 from services.cli.installation import set_up
+from services.cli.local.nodes import TEST_STATE, running_nodes
 from services.cli.local.ports import free_port
 from services.cli.local.rabbitmq import PrivateBroker
 from shared.health import Health
@@ -22,8 +23,8 @@ from shared.messaging import topology
 from shared.messaging.facts import NotConsuming
 from shared.probing import Probes, answering
 from shared.settings import Settings
-from tests.conftest import sql
-from tests.integration.core import Ground, own_ground
+from tests.conftest import WORKER, sql
+from tests.integration.core import Ground, ground_on
 from tests.mailserver import Server
 from tests.mailserver import running as mail_server
 from tests.waiting import eventually
@@ -32,7 +33,7 @@ from tests.waiting import eventually
 @pytest.fixture(scope="module")
 def ground() -> Iterator[Ground]:
     """Nodes of this module's own, the broker with its management API."""
-    with own_ground("doctor") as ground:
+    with running_nodes(TEST_STATE / f"{WORKER}-doctor") as nodes, ground_on(nodes) as ground:
         enable_management(ground.nodes.broker)
         yield ground
 
