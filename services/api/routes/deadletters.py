@@ -18,6 +18,7 @@ from services.api.paging import Cursor, Limit, Page
 from services.api.problems import ProblemError, documented, said
 from services.api.state import Shared, SharedState
 from services.cli.deadletters import discarding, editing, listing, preview, replayrows
+from services.cli.deadletters.bulkedits import EditedMany, edit_many
 from services.cli.deadletters.discarding import Changed
 from services.cli.deadletters.editing import Edited
 from services.cli.deadletters.listing import Groups, Whole
@@ -33,20 +34,16 @@ router = APIRouter(prefix="/deadletters", tags=["dead letters"])
 #: A preview tries each message: more are for the command line, which has the time.
 PREVIEW_MOST = 5_000
 
-REPLAYS = text("""
-    SELECT id, actor, selection, as_of, state, created_at, EXISTS (
-               SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND granted AND classid = :lock_class AND objsubid = 2
-                 AND objid = dead_letter_replays.id % 2147483648
-                 AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-           ) AS is_running, (
-               SELECT coalesce(jsonb_object_agg(state, letters), '{}') FROM (
+REPLAYS = text(f"""
+    SELECT id, actor, selection, as_of, state, created_at, {replayrows.IS_RUNNING} AS is_running, (
+               SELECT coalesce(jsonb_object_agg(state, letters), '{{}}') FROM (
                    SELECT state, count(*) AS letters FROM dead_letter_replay_rows
                    WHERE replay_id = dead_letter_replays.id GROUP BY state
                ) AS counted
            ) AS counts
     FROM dead_letter_replays
     WHERE (CAST(:id AS bigint) IS NULL OR id = :id) AND id < :before ORDER BY id DESC LIMIT :limit
-""")
+""")  # noqa: S608  # a condition of ours
 
 Status = Literal["new", "replaying", "resolved", "discarded"]
 AsOf = Literal["today", "original"]
@@ -107,6 +104,12 @@ class EditIn(BaseModel):
 
     body: Annotated[str, Field(max_length=BODY_MAX_BYTES), storable] | None = None
     set: Annotated[list[Line], Field(max_length=100)] | None = None
+
+
+class EditManyIn(SelectionIn):
+    """Single fields of many bodies alike: `FIELD=VALUE`, nested as a.b.c."""
+
+    set: Annotated[list[Line], Field(min_length=1, max_length=100)]
 
 
 class LetterRow(BaseModel):
@@ -177,11 +180,11 @@ async def begin_replay(body: ReplayIn, caller: Operator, shared: SharedState) ->
 
 @router.post("/replays/{replay_id}/pause", status_code=202, responses=documented(404, 409))
 async def pause_replay(replay_id: Id, _: Operator, shared: SharedState) -> ReplayOut:
-    """Let a replay rest: what is under way comes to its end, nothing more is sent."""
+    """Let a replay rest, wherever it runs: what is under way comes to its end, nothing more is sent."""
     found = await _replay(shared, replay_id)
-    if not shared.errands.ask_to_stop(_name(replay_id)):
-        where = "it runs elsewhere: pause it there" if found.is_running else "it does not run"
-        raise ProblemError(409, f"replay {replay_id} cannot be paused here: {where}")
+    is_here = shared.errands.ask_to_stop(_name(replay_id))
+    if not is_here and not await replayrows.ask_to_rest(shared.database, replay_id):
+        raise ProblemError(409, f"replay {replay_id} does not run: there is nothing to pause")
     return found
 
 
@@ -208,6 +211,13 @@ async def preview_replay(body: PreviewIn, _: Viewer, shared: SharedState) -> Pre
         server_settings=preview.SERVER_SETTINGS,
     ) as database:
         return await preview.preview(database, chosen, preview.trials(shared.settings), as_of_zone=zone)
+
+
+@router.post("/edit", responses=documented(409))
+async def edit_dead_letters(body: EditManyIn, caller: Operator, shared: SharedState) -> EditedMany:
+    """Change many bodies alike; each is saved if its service would take it, the others are left, and counted why."""
+    change = editing.by_fields(body.set)
+    return await edit_many(shared.database, body.chosen(), change, reader=shared.reference, actor=caller.actor)
 
 
 @router.post("/discard", responses=documented())
@@ -292,7 +302,7 @@ async def _replay(shared: Shared, replay_id: int) -> ReplayOut:
 
 
 async def _replays(shared: Shared, replay_id: int | None, before: int, limit: int) -> list[ReplayOut]:
-    values = {"id": replay_id, "before": before, "limit": limit, "lock_class": replayrows.LOCK_CLASS}
+    values = {"id": replay_id, "before": before, "limit": limit}
     async with shared.database.reading() as connection:
         return [_out(dict(row)) for row in (await connection.execute(REPLAYS, values)).mappings()]
 
