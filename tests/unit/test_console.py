@@ -76,9 +76,7 @@ WELL, AILING, SILENT = replica(), replica("s: waiting for database to answer"), 
         ([], [AILING], "nobody", "waiting for database to answer"),
     ],
 )
-def test_a_service_is_as_its_replicas_say(
-    queues: list[Queue], replicas: list[Replica], state: str, words: str
-) -> None:
+def test_a_service_is_as_its_replicas_say(queues: list[Queue], replicas: list[Replica], state: str, words: str) -> None:
     seen = station("s", "does", queues, None, "leads", replicas)
 
     assert (seen.state, seen.words) == (state, words)
