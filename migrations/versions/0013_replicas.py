@@ -1,4 +1,7 @@
-"""What the console tells of processes: each replica's own word of itself; and a replay that is asked to rest anywhere."""
+"""Each replica's own word of itself; a replay that may be asked to rest from anywhere; customers find their leads.
+
+The index is of leads that name a customer only: the others pay nothing (docs/decisions/0006).
+"""
 
 from __future__ import annotations
 
@@ -29,8 +32,12 @@ def upgrade() -> None:
         "dead_letter_replays",
         sa.Column("is_asked_to_rest", sa.Boolean(), server_default=sa.text("false"), nullable=False),
     )
+    op.create_index(
+        "ix_leads_customer_id", "leads", ["customer_id"], postgresql_where=sa.text("customer_id IS NOT NULL")
+    )
 
 
 def downgrade() -> None:
+    op.drop_index("ix_leads_customer_id", table_name="leads")
     op.drop_column("dead_letter_replays", "is_asked_to_rest")
     op.drop_table("replicas")

@@ -194,7 +194,10 @@ class Lead(Base):
     repeats: Mapped[int] = mapped_column(server_default=ZERO)
     received_at: Mapped[datetime] = mapped_column(server_default=NOW)
     updated_at: Mapped[datetime] = mapped_column(server_default=NOW)
-    __table_args__ = (CheckConstraint("stage BETWEEN 1 AND 4", name="stage"),)
+    __table_args__ = (
+        Index("ix_leads_customer_id", "customer_id", postgresql_where=text("customer_id IS NOT NULL")),
+        CheckConstraint("stage BETWEEN 1 AND 4", name="stage"),
+    )
 
 
 class LeadKey(Base):
