@@ -289,7 +289,7 @@ async def test_a_session_has_so_many_streams(alone: Api) -> None:
             assert last.status_code == 200
             refused = await eventually(lambda: refusal(client), within=10)
             assert refused.headers["retry-after"] == "15"
-            assert "12 pages are open and live: close some" in refused.json()["detail"]
+            assert "12 pages live already: close some" in refused.json()["detail"]
             assert await refusal(other) is None
 
         async def is_let_in() -> bool:

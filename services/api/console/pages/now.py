@@ -122,7 +122,7 @@ async def live_counts(request: Request, person: Viewing) -> Response:
 def stream(console: Console, name: str, look: Look, every_s: float, session: bytes) -> Response:
     """Give a stream of server-sent events; problem 429 to a session that has too many open."""
     if console.live.is_full(session):
-        words = f"{STREAMS_MOST} pages are open and live: close some; this one shows how things stood"
+        words = f"{plural(STREAMS_MOST, 'page')} live already: close some; this one shows how things stood"
         raise ProblemError(429, words, headers={"Retry-After": str(FULL_RETRY_S)})
     frames = console.live.watch(name, look, every_s, session)
     return StreamingResponse(frames, media_type="text/event-stream", headers=STREAM)
