@@ -30,7 +30,7 @@ def test_a_lead_that_is_published_appears_within_two_seconds(opened: Opened, wor
 
 
 def test_the_pipeline_says_in_words_how_each_service_is(opened: Opened) -> None:
-    """The notifier does not run here."""
+    """The notifier does not run here, nor does who tells webhooks."""
     page = opened()
     stations = page.locator(".station")
 
@@ -38,6 +38,7 @@ def test_the_pipeline_says_in_words_how_each_service_is(opened: Opened) -> None:
     expect(stations.nth(0)).to_contain_text("replicas")
     expect(stations.nth(3)).to_contain_text("nobody consumes: not running")
     expect(page.locator("#outages")).to_contain_text("notifier: nobody consumes")
+    expect(page.locator("#outages")).to_contain_text("webhooks: ")
     expect(page.locator("#count-waiting")).not_to_be_empty()
 
 

@@ -157,7 +157,7 @@ def _parts(
         for name, does, of, rate, unit in SERVICES
     ]
     beside = [(words, queues.queues.get(name)) for name, words in BESIDE]
-    wrong = _outages(stations, queues, replicas)
+    wrong = [*([queues.problem] if queues.problem else []), *_missing(stations, beside, replicas), *outages(replicas)]
     return {
         "pipeline": fragment("now_pipeline.html", stations=stations, beside=beside, retry=queues.retry, counts=counts),
         "outages": fragment("now_outages.html", outages=wrong).strip(),
@@ -169,11 +169,14 @@ def _parts(
     }
 
 
-def _outages(stations: Sequence[Station], queues: Seen, replicas: Sequence[Replica]) -> list[str]:
-    """Say what is wrong: first the broker, then services that nobody does, then what replicas say of themselves."""
+def _missing(
+    stations: Sequence[Station], beside: Sequence[tuple[str, Queue | None]], replicas: Sequence[Replica]
+) -> list[str]:
+    """Say which services nobody does; of those beside, where something waits. What replicas say themselves is told."""
     told = {each.service for each in replicas if not each.is_well}
     missing = [f"{each.name}: {each.words}" for each in stations if each.state == "nobody" and each.name not in told]
-    return [*([queues.problem] if queues.problem else []), *missing, *outages(replicas)]
+    left = [(words, queue) for words, queue in beside if queue is not None and queue.ready and not queue.consumers]
+    return missing + [f"{words}: {plural(queue.ready, 'message')} and nobody consumes" for words, queue in left]
 
 
 def _said(seen: Now, counts: Mapping[str, Any], wrong: Sequence[str]) -> str:
