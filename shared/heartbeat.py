@@ -16,15 +16,15 @@ from typing import Any
 
 import structlog
 from sqlalchemy import text
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared.db.session import Database, open_database
-from shared.outage import DependencyGoneError
 
 log = structlog.get_logger(__name__)
 
 BEAT_S = 4.0
+#: Whoever ends as soon as it has begun, since its settings are wrong say, tells nothing of itself.
+FIRST_S = 0.5
 #: A connection that hangs holds nothing up but the next beat.
 WITHIN_S = 6.0
 #: Whoever has not told of itself for so long is forgotten: it will not come back under this id.
@@ -64,22 +64,20 @@ class Heartbeat:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Tell until stopped, then that it is over."""
-        while not stop.is_set():
+        pause_s = FIRST_S
+        while not await _is_set_within(stop, pause_s):
             await self._try()
-            try:
-                await asyncio.wait_for(stop.wait(), BEAT_S)
-            except TimeoutError:
-                continue
-        if self._is_heard:
+            pause_s = BEAT_S
+        if self._has_begun and self._is_heard:
             await self._try(is_last=True)
 
     async def _try(self, *, is_last: bool = False) -> None:
         """Beat once. Logs once that nobody hears it, and once that somebody does again."""
         try:
             await (self._end() if is_last else self._beat())
-        except (DependencyGoneError, SQLAlchemyError, OSError) as error:
+        except Exception as error:  # whatever it is, the service works without
             if self._is_heard:
-                log.warning("heartbeat.fails", error=str(error).splitlines()[0])
+                log.warning("heartbeat.fails", error=str(error).partition("\n")[0] or type(error).__name__)
             self._is_heard = False
         else:
             if not self._is_heard:
@@ -106,6 +104,14 @@ class Heartbeat:
             await connection.execute(REMOVE, {"ids": [self._values["id"]]})
 
 
+async def _is_set_within(event: asyncio.Event, seconds: float) -> bool:
+    try:
+        await asyncio.wait_for(event.wait(), seconds)
+    except TimeoutError:
+        return False
+    return True
+
+
 def _lives(pid: int) -> bool:
     """Whether there is such a process on this host."""
     try:
@@ -123,7 +129,7 @@ async def beating(service: str, problems: Problems, database_url: str) -> AsyncI
     stop = asyncio.Event()
     async with open_database(
         database_url,
-        application_name=f"leadline {service} heartbeat",
+        application_name=f"heartbeat of leadline {service}",
         pool_size=1,
         deadline_s=WITHIN_S,
         server_settings=SERVER_SETTINGS,

@@ -7,12 +7,13 @@ import json
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 from pydantic import AwareDatetime, BaseModel, Field
 from sqlalchemy import text
 
-from services.api import paging
+from services.api import etags, paging
 from services.api.access import Operator, Viewer
+from services.api.etags import IfMatch
 from services.api.fields import Id, Line, Word, storable
 from services.api.paging import Cursor, Limit, Page
 from services.api.problems import ProblemError, documented, said
@@ -110,6 +111,12 @@ class EditManyIn(SelectionIn):
     """Single fields of many bodies alike: `FIELD=VALUE`, nested as a.b.c."""
 
     set: Annotated[list[Line], Field(min_length=1, max_length=100)]
+
+
+class BodyVersion(BaseModel):
+    """What an edit is of."""
+
+    body: str
 
 
 class LetterRow(BaseModel):
@@ -253,21 +260,39 @@ async def list_dead_letters(
 
 
 @router.get("/{letter_id}", responses=documented(404))
-async def get_dead_letter(letter_id: Id, _: Viewer, shared: SharedState) -> Whole:
+async def get_dead_letter(letter_id: Id, response: Response, _: Viewer, shared: SharedState) -> Whole:
     """Tell all of one dead letter: why it died, headers, body, and what was done to it."""
     with said(404):
-        return await listing.read_whole(shared.database, letter_id)
+        found = await listing.read_whole(shared.database, letter_id)
+    response.headers["ETag"] = version_of(found.body)
+    return found
 
 
-@router.patch("/{letter_id}", responses=documented(404, 409))
-async def edit_dead_letter(letter_id: Id, body: EditIn, caller: Operator, shared: SharedState) -> Edited:
-    """Change the body; it is saved if its service would take it, else 409 says why not. What died is kept."""
+@router.patch("/{letter_id}", responses=documented(404, 409, 412))
+async def edit_dead_letter(
+    letter_id: Id, body: EditIn, caller: Operator, shared: SharedState, if_match: IfMatch = None
+) -> Edited:
+    """Change the body; it is saved if its service would take it, else 409 says why not. What died is kept.
+
+    With If-Match only if nobody else has changed it meanwhile.
+    """
     if (body.body is None) is (body.set is None):
         raise ProblemError(422, "give either body or set")
     with said(404):
         await listing.read_whole(shared.database, letter_id)
     change = editing.by_content(body.body.encode()) if body.body is not None else editing.by_fields(body.set or ())
-    return await editing.edit(shared.database, letter_id, change, reader=shared.reference, actor=caller.actor)
+
+    def held(before: bytes) -> bytes:
+        """What is compared here is what is saved over: nothing comes in between."""
+        etags.hold(if_match, BodyVersion(body=listing.as_text(before)))
+        return change(before)
+
+    return await editing.edit(shared.database, letter_id, held, reader=shared.reference, actor=caller.actor)
+
+
+def version_of(body: str) -> str:
+    """Give the ETag of a dead letter: its body is what people change."""
+    return etags.etag_of(BodyVersion(body=body))
 
 
 def _name(replay_id: int) -> str:

@@ -219,9 +219,14 @@ async def test_dead_letters_are_worked(api: Api, settings: Settings) -> None:
         assert (many["changed"], many["refused"], many["reasons"][0]["letters"]) == (0, 2, 2)
         many = await api.post("/deadletters/edit", {"all": True, "set": ["customer_name=Ira"]}, expect=200)
         assert (many["changed"], many["refused"]) == (0, 2), "the stage is wrong still"
+        first_version = (await api.client.get(f"/deadletters/{first['id']}")).headers["etag"]
         refused = await api.client.patch(f"/deadletters/{first['id']}", json={"set": ["stage=8"]})
         edited = await api.client.patch(f"/deadletters/{first['id']}", json={"set": ["stage=2"]})
         assert (refused.status_code, edited.status_code) == (409, 200), refused.text
+        stale = await api.client.patch(
+            f"/deadletters/{first['id']}", json={"set": ["stage=1"]}, headers={"If-Match": first_version}
+        )
+        assert stale.status_code == 412, "it is not as it was read"
         preview = await api.post("/deadletters/preview", {"ids": [first["id"], second["id"]]}, expect=200)
         assert (preview["groups"][0]["would_go_through"], preview["groups"][0]["would_fail_again"]) == (1, 1)
 
