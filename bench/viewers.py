@@ -14,7 +14,7 @@ import json
 import statistics
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
@@ -23,6 +23,7 @@ import aio_pika
 import asyncpg
 import httpx
 
+from services.api.console.live import STREAMS_MOST
 from tests.waiting import eventually
 
 ENDPOINTS = Path(__file__).resolve().parents[1] / ".local/endpoints.json"
@@ -73,12 +74,9 @@ async def is_done(database: asyncpg.Connection[Any], run: str, leads: int) -> bo
 async def looking(endpoints: dict[str, str], viewers: int) -> AsyncIterator[list[int]]:
     """Hold so many streams open; give how many frames each has been sent."""
     frames = [0] * viewers
-    limits = httpx.Limits(max_connections=viewers + 5)
-    async with httpx.AsyncClient(base_url=endpoints["api_url"], limits=limits, timeout=60) as client:
-        answer = await client.post("/console/login", data={"key": endpoints["api_key"]})
-        if answer.status_code != 303:
-            raise SystemExit(f"the console does not let the key in: {answer.status_code}")
-        tasks = [asyncio.create_task(look(client, frames, number)) for number in range(viewers)]
+    async with AsyncExitStack() as stack:
+        clients = [await log_in(stack, endpoints) for _ in range(0, viewers, STREAMS_MOST)]
+        tasks = [asyncio.create_task(look(clients[n // STREAMS_MOST], frames, n)) for n in range(viewers)]
         await eventually(lambda: all(frames), within=60)
         try:
             yield frames
@@ -86,6 +84,15 @@ async def looking(endpoints: dict[str, str], viewers: int) -> AsyncIterator[list
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def log_in(stack: AsyncExitStack, endpoints: dict[str, str]) -> httpx.AsyncClient:
+    """Give a client with a session of its own, which may have so many streams and no more."""
+    client = await stack.enter_async_context(httpx.AsyncClient(base_url=endpoints["api_url"], timeout=60))
+    answer = await client.post("/console/login", data={"key": endpoints["api_key"]})
+    if answer.status_code != 303:
+        raise SystemExit(f"the console does not let the key in: {answer.status_code}")
+    return client
 
 
 async def look(client: httpx.AsyncClient, frames: list[int], number: int) -> None:

@@ -12,6 +12,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from shared.events import Event, LeadAccepted, LeadAssigned
 from shared.messaging.facts import (
+    Answered,
     Consuming,
     Fact,
     NotConsuming,
@@ -71,6 +72,9 @@ class Metrics:
             buckets=LEAD_BUCKETS,
             registry=registry,
         )
+        self._answered = Counter(
+            "leadline_api_requests", "Requests that the HTTP API has answered.", ["method", "status"], registry=registry
+        )
         self._ready = gauge("leadline_queue_ready", "Messages ready in the queue.")
         self._consumers = gauge("leadline_queue_consumers", "Consumers of the queue that the broker knows.")
         self._consuming = gauge("leadline_consuming", "1 while the broker has this process as the queue's consumer.")
@@ -96,6 +100,8 @@ class Metrics:
                 self._saves.labels(queue).observe(seconds)
                 for waited_s in seconds_to_assigned(came, made):
                     self._assigned.observe(waited_s)
+            case Answered(method, status):
+                self._answered.labels(method, status).inc()
             case _:
                 self._observe_state(fact)
 

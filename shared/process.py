@@ -1,4 +1,4 @@
-"""A service as a process: settings, logs, signals, probes, one coroutine, an exit code."""
+"""A service as a process: settings, logs, signals, probes, heartbeat, one coroutine, an exit code."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import structlog
 import uvloop
 
 from shared.health import Health
-from shared.messaging.facts import UNOBSERVED, Observer
+from shared.messaging.facts import Observer
 from shared.messaging.topology import TopologyError
 from shared.messaging.watchdog import DeafConsumerError
 from shared.observability import configure_observability
@@ -75,23 +75,30 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
 
 @asynccontextmanager
 async def _observed(name: str, settings: Settings) -> AsyncIterator[Observer]:
-    """Answer probes while the block runs, if a port is set for them."""
-    if settings.health_port is None:
-        yield UNOBSERVED
-        return
+    """Tell the database how the process is while the block runs, and answer probes, if a port is set for them."""
+    from shared.heartbeat import beating  # noqa: PLC0415  # settings that are wrong are told without the database's
+
+    async with AsyncExitStack() as stack:
+        health = Health() if settings.health_port is None else await _probed(stack, name, settings)
+        stack.push_async_callback(health.close)
+        await stack.enter_async_context(beating(name, health.problems, settings.database))
+        yield health
+
+
+async def _probed(stack: AsyncExitStack, name: str, settings: Settings) -> Health:
+    """Answer probes until the stack is left."""
     from shared.metrics import CONTENT_TYPE, Metrics  # noqa: PLC0415  # who is not asked does not count
     from shared.probing import Probes, answering  # noqa: PLC0415
 
     metrics = Metrics(name)
     health = Health(metrics.observe)
     probes = Probes(health, metrics.text, CONTENT_TYPE, settings.metrics_token)
-    async with AsyncExitStack() as stack:
-        try:
-            await stack.enter_async_context(answering(probes, settings.health_host, settings.health_port))
-        except OSError as error:
-            raise SettingsError(f"LEADLINE_HEALTH_HOST, LEADLINE_HEALTH_PORT: {error.strerror or error}") from error
-        yield health
-    await health.close()
+    assert settings.health_port is not None
+    try:
+        await stack.enter_async_context(answering(probes, settings.health_host, settings.health_port))
+    except OSError as error:
+        raise SettingsError(f"LEADLINE_HEALTH_HOST, LEADLINE_HEALTH_PORT: {error.strerror or error}") from error
+    return health
 
 
 def stop_on_signals() -> asyncio.Event:

@@ -53,8 +53,8 @@ class Api:
 
 
 @asynccontextmanager
-async def serving(settings: Settings) -> AsyncIterator[Api]:
-    """Serve on a free port."""
+async def serving(settings: Settings, name: str = "test") -> AsyncIterator[Api]:
+    """Serve on a free port; `name` is the key's."""
     async with (
         open_database(settings.database, application_name="test api", pool_size=8) as database,
         open_publisher(settings.amqp_url, "leadline-api") as publisher,
@@ -65,7 +65,7 @@ async def serving(settings: Settings) -> AsyncIterator[Api]:
         try:
             await eventually(lambda: server.started, within=10)
             port = server.servers[0].sockets[0].getsockname()[1]
-            key = (await create_key(database, name="test", role=Role.ADMIN, actor="test")).key
+            key = (await create_key(database, name=name, role=Role.ADMIN, actor="test")).key
             url = f"http://127.0.0.1:{port}"
             headers = {"Authorization": f"Bearer {key}"}
             async with httpx.AsyncClient(base_url=url, headers=headers, timeout=30) as client:

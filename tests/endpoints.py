@@ -18,15 +18,28 @@ from tests.waiting import eventually
 
 @dataclass
 class Endpoint:
-    """Where it listens, what it was sent, and the code that it answers with."""
+    """Where it listens, what it was sent, and the code that it answers with: those of `codes` first, one each."""
 
     url: str = ""
     code: int = 200
+    codes: list[int] = field(default_factory=list)
     heard: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
+    #: Until it is set, what was heard is not answered.
+    answers: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.answers.set()
+
+    @property
+    def ids(self) -> list[str]:
+        """The `webhook-id` of all that was heard."""
+        return [headers["webhook-id"] for headers, _ in self.heard]
 
     async def answer(self, request: Request) -> Response:
         self.heard.append((dict(request.headers), await request.body()))
-        return RedirectResponse("/elsewhere", 302) if self.code == 302 else Response(status_code=self.code)
+        code = self.codes.pop(0) if self.codes else self.code
+        await self.answers.wait()
+        return RedirectResponse("/elsewhere", 302) if code == 302 else Response(status_code=code)
 
 
 class Server(uvicorn.Server):
@@ -48,5 +61,6 @@ async def listening() -> AsyncIterator[Endpoint]:
         endpoint.url = f"http://localhost:{server.servers[0].sockets[0].getsockname()[1]}/hook"
         yield endpoint
     finally:
+        endpoint.answers.set()
         server.should_exit = True
         await task

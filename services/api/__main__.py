@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import uvicorn
 
 from services.api.app import create_app
+from services.api.observed import Observed
 from shared.db.session import open_database
 from shared.messaging.facts import UNOBSERVED, Observer
 from shared.messaging.publisher import open_publisher
@@ -34,12 +35,13 @@ class Server(uvicorn.Server):
 
 async def serve(settings: Settings, stop: asyncio.Event, observer: Observer = UNOBSERVED) -> None:
     """Answer until stopped; then finish what is being answered."""
+    observed = Observed(observer)
     async with (
         open_database(settings.database, application_name="leadline api", pool_size=POOL) as database,
         open_publisher(settings.amqp_url, "leadline-api") as publisher,
     ):
-        observer.depends_on("database", database.probe)
-        app = create_app(settings, database, publisher)
+        observed.depends_on("database", database.probe)
+        app = create_app(settings, database, publisher, observed=observed)
         server = Server(
             uvicorn.Config(
                 app,

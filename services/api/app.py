@@ -6,7 +6,6 @@ come by a session and not by a key.
 
 from __future__ import annotations
 
-from collections import Counter
 from importlib.metadata import version
 from typing import Any
 
@@ -19,6 +18,7 @@ from services.api.access import Authenticate, ByKey, Gate
 from services.api.console import mounting as console
 from services.api.guards import LastResort, Limits
 from services.api.looking import Looks
+from services.api.observed import Observed
 from services.api.routes import ROUTERS, UPLOAD_PATHS
 from services.api.state import Shared
 from services.ingest.reference import ReferenceReader
@@ -43,9 +43,17 @@ the work of the role *operator*; keys and webhooks are an *admin*'s.
 
 
 def create_app(
-    settings: Settings, database: Database, publisher: Publisher, *, authenticate: Authenticate | None = None
+    settings: Settings,
+    database: Database,
+    publisher: Publisher,
+    *,
+    authenticate: Authenticate | None = None,
+    observed: Observed | None = None,
 ) -> FastAPI:
-    """Give the app on what is open already. Whoever runs it calls `close` of its `state.shared` afterwards."""
+    """Give the app on what is open already. Whoever runs it calls `close` of its `state.shared` afterwards.
+
+    `observed`: what /metrics shows, where more than the app's own answers is told to it.
+    """
     app = FastAPI(
         title="Leadline",
         version=version("leadline"),
@@ -56,6 +64,7 @@ def create_app(
         separate_input_output_schemas=False,
         redirect_slashes=False,
     )
+    app.state.observed = observed or Observed()
     app.state.shared = Shared(
         settings=settings,
         database=database,
@@ -83,8 +92,7 @@ def create_app(
         open_paths=OPEN_PATHS + console.OPEN_PATHS,
         rate=settings.api_rate,
     )
-    app.state.answered = Counter[tuple[str, int]]()
-    app.add_middleware(LastResort, answered=app.state.answered)
+    app.add_middleware(LastResort, tell=app.state.observed.observe)
     app.openapi = lambda: _document(app)  # type: ignore[method-assign]
     return app
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Callable
 
 import structlog
 from fastapi import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.api.problems import answer, of_error
+from shared.messaging.facts import Answered
 
 log = structlog.get_logger(__name__)
 
@@ -51,11 +52,11 @@ def _too_large(most: int) -> ASGIApp:
 
 
 class LastResort:
-    """Answers what no route and no handler has: the client gets a problem, the log the cause. Counts answers."""
+    """Answers what no route and no handler has: the client gets a problem, the log the cause. Tells of every answer."""
 
-    def __init__(self, app: ASGIApp, *, answered: Counter[tuple[str, int]]) -> None:
+    def __init__(self, app: ASGIApp, *, tell: Callable[[Answered], None]) -> None:
         self._app = app
-        self._answered = answered
+        self._tell = tell
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         is_begun = False
@@ -65,7 +66,7 @@ class LastResort:
             is_begun = True
             if message["type"] == "http.response.start":
                 method = scope["method"] if scope["method"] in METHODS else "other"
-                self._answered[method, message["status"]] += 1
+                self._tell(Answered(method, message["status"]))
             await send(message)
 
         try:

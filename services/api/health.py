@@ -13,6 +13,7 @@ from services.api.access import key_in
 from services.api.problems import MEDIA_TYPE, ProblemError, away
 from services.api.state import SharedState
 from shared.messaging.publisher import PublishError
+from shared.metrics import CONTENT_TYPE
 from shared.outage import DependencyGoneError
 
 router = APIRouter(tags=["health"])
@@ -55,17 +56,12 @@ async def readyz(shared: SharedState) -> Readiness:
 
 @router.get("/metrics", include_in_schema=False)
 async def metrics(request: Request, shared: SharedState) -> Response:
-    """Count requests, for Prometheus."""
+    """Give all metrics of this process, for Prometheus."""
     token = shared.settings.metrics_token
     is_known = bool(token) and hmac.compare_digest((key_in(request) or "").encode(), token.encode())
     if not is_known and not _is_here(request):
         raise ProblemError(401, "metrics are for this machine, or for LEADLINE_METRICS_TOKEN as a bearer")
-    lines = ["# TYPE leadline_api_requests_total counter"]
-    lines += [
-        f'leadline_api_requests_total{{method="{method}",status="{status}"}} {count}'
-        for (method, status), count in sorted(request.app.state.answered.items())
-    ]
-    return Response("\n".join(lines) + "\n", media_type="text/plain; version=0.0.4")
+    return Response(request.app.state.observed.metrics.text(), media_type=CONTENT_TYPE)
 
 
 def _is_here(request: Request) -> bool:

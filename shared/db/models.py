@@ -194,7 +194,10 @@ class Lead(Base):
     repeats: Mapped[int] = mapped_column(server_default=ZERO)
     received_at: Mapped[datetime] = mapped_column(server_default=NOW)
     updated_at: Mapped[datetime] = mapped_column(server_default=NOW)
-    __table_args__ = (CheckConstraint("stage BETWEEN 1 AND 4", name="stage"),)
+    __table_args__ = (
+        Index("ix_leads_customer_id", "customer_id", postgresql_where=text("customer_id IS NOT NULL")),
+        CheckConstraint("stage BETWEEN 1 AND 4", name="stage"),
+    )
 
 
 class LeadKey(Base):
@@ -734,6 +737,8 @@ class DeadLetterReplay(Base):
     selection: Mapped[dict[str, Any]]
     as_of: Mapped[str]
     state: Mapped[str] = mapped_column(server_default=text("'open'"))
+    #: By whoever, wherever; whoever runs it looks here.
+    is_asked_to_rest: Mapped[bool] = mapped_column(server_default=FALSE)
     created_at: Mapped[datetime] = mapped_column(server_default=NOW)
     __table_args__ = (
         CheckConstraint("as_of IN ('original', 'today')", name="as_of"),
@@ -894,6 +899,19 @@ class LoginAttempt(Base):
     address: Mapped[str]
     at: Mapped[datetime] = mapped_column(server_default=NOW)
     __table_args__ = (Index("ix_login_attempts_at", "at"),)
+
+
+class Replica(Base):
+    """A process of a service, as it last told of itself: what keeps it from working, nothing if it works."""
+
+    __tablename__ = "replicas"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    service: Mapped[str]
+    host: Mapped[str]
+    pid: Mapped[int]
+    problems: Mapped[list[str]]
+    started_at: Mapped[datetime] = mapped_column(server_default=NOW)
+    seen_at: Mapped[datetime] = mapped_column(server_default=NOW)
 
 
 class AuditLog(Base):

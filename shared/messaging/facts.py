@@ -96,7 +96,15 @@ class PublishingFails:
     reason: str | None
 
 
-Fact = Consuming | NotConsuming | Taken | Saved | Settled | Waits | QueueSeen | OutboxSeen | PublishingFails
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The HTTP API has begun to answer a request."""
+
+    method: str
+    status: int
+
+
+Fact = Consuming | NotConsuming | Taken | Saved | Settled | Waits | QueueSeen | OutboxSeen | PublishingFails | Answered
 
 
 class Observer(Protocol):

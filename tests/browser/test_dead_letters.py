@@ -19,8 +19,12 @@ def test_a_letter_is_edited_and_replayed_to_its_end(opened: Opened, world: World
     expect(page.get_by_role("alert")).to_contain_text("not saved")
     page.go_back()
     body.fill('{"lead_id": "D1", "source": "META"}')
+    other = page.context.new_page()
+    other.goto(page.url)
     page.get_by_role("button", name="Check and save").click()
     expect(page.get_by_role("status")).to_contain_text("its service would take it")
+    other.get_by_role("button", name="Check and save").click()
+    expect(other.get_by_role("alert")).to_contain_text("somebody else has changed it")
     page.get_by_role("button", name="Replay it").click()
 
     expect(page.locator("#replay")).to_contain_text("done")

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import time
 
+import pytest
 from playwright.sync_api import expect
 
+from services.api.console import live
+from services.api.console.pages import now
 from tests.browser.conftest import Opened
 from tests.browser.world import World
 
@@ -27,7 +30,7 @@ def test_a_lead_that_is_published_appears_within_two_seconds(opened: Opened, wor
 
 
 def test_the_pipeline_says_in_words_how_each_service_is(opened: Opened) -> None:
-    """The notifier does not run here."""
+    """The notifier does not run here, nor does who tells webhooks."""
     page = opened()
     stations = page.locator(".station")
 
@@ -35,7 +38,40 @@ def test_the_pipeline_says_in_words_how_each_service_is(opened: Opened) -> None:
     expect(stations.nth(0)).to_contain_text("replicas")
     expect(stations.nth(3)).to_contain_text("nobody consumes: not running")
     expect(page.locator("#outages")).to_contain_text("notifier: nobody consumes")
+    expect(page.locator("#outages")).to_contain_text("webhooks: ")
     expect(page.locator("#count-waiting")).not_to_be_empty()
+
+
+def test_each_replica_says_what_keeps_it_from_working(opened: Opened, world: World) -> None:
+    """In its service's picture, among the outages, and in the list of all; and no more as soon as it works."""
+    page = opened()
+    assigner, outages = page.locator(".station").nth(1), page.locator("#outages")
+    row = page.locator("#replicas").get_by_role("row", name="104")
+
+    expect(assigner).to_contain_text("1 of 2 replicas: waiting for database to answer")
+    expect(outages).to_contain_text("assigner, app-2 (104): waiting for database to answer")
+    expect(outages).to_contain_text("scheduler, app-1 (106): broker does not answer")
+    expect(row).to_contain_text("waiting for database to answer")
+    world.execute("UPDATE replicas SET problems = '{}' WHERE pid = 104")
+    expect(row).to_contain_text("ready")
+    expect(outages).not_to_contain_text("assigner")
+
+
+def test_a_page_too_many_says_so_and_goes_on_by_itself(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its numbers are as they stood; when another page is closed it asks again."""
+    monkeypatch.setattr(live, "STREAMS_MOST", 1)
+    monkeypatch.setattr(now, "STREAMS_MOST", 1)
+    monkeypatch.setattr(now, "FULL_RETRY_S", 1)
+    first = opened()
+    expect(first.locator("#live-state")).to_have_text("live")
+    second = first.context.new_page()
+    second.goto(first.url)
+
+    expect(second.locator("#live-problem")).to_contain_text("1 page live already: close some")
+    expect(second.locator("#live-state")).to_have_text("not live")
+    first.close()
+    expect(second.locator("#live-state")).to_have_text("live")
+    expect(second.locator("#live-problem")).to_be_hidden()
 
 
 def test_names_are_text(opened: Opened, world: World) -> None:

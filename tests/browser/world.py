@@ -129,8 +129,24 @@ def running(database_url: str, amqp_url: str, folder: Path) -> Iterator[World]:
         thread.join()
 
 
+#: Replicas that tell of themselves until the tests are over; the services of this process tell nothing.
+REPLICAS = """
+    INSERT INTO replicas (id, service, host, pid, problems, seen_at)
+    SELECT service || host, service, host, pid, problems, now() + interval '1 hour'
+    FROM (VALUES
+        ('ingest', 'app-1', 101, CAST('{}' AS text[])),
+        ('ingest', 'app-2', 102, '{}'),
+        ('assigner', 'app-1', 103, '{}'),
+        ('assigner', 'app-2', 104, '{"assigner: waiting for database to answer"}'),
+        ('documents', 'app-1', 105, '{}'),
+        ('scheduler', 'app-1', 106, '{"broker does not answer: ConnectionRefusedError"}')
+    ) AS told (service, host, pid, problems)
+"""
+
+
 def seed(world: World) -> None:
-    """Leads that are assigned, that wait for a person, and that died."""
+    """Replicas; leads that are assigned, that wait for a person, and that died."""
+    world.execute(REPLICAS)
     names = ("Nila Sarkar", "Omar Haddad", EVIL, "Pia Lund", "Quentin Roy", "Rhea Das")
     for number, name in enumerate(names, 1):
         world.leads(f"L{number}", customer_name=name, mobile_number=f"+9198200000{number:02}", store_code="BOM01")

@@ -38,6 +38,8 @@ async def test_an_outage_costs_no_attempt(stack: Stack, some: int, what: str) ->
         with stack.unattended(stack.one(MAILBOX)):
             await take_away(stack, what)
             await eventually(partial(says_why, stack, *MISSED[what]), within=30)
+            if what != "postgres":
+                await eventually(partial(tells_the_database_why, stack, *MISSED[what]), within=30)
             assert [await stack.probe(each, "healthz") for each in services] == [(200, "alive\n")] * len(services)
             await asyncio.sleep(outage_s)  # the outage itself
             await bring_back(stack, what)
@@ -59,6 +61,12 @@ async def says_why(stack: Stack, name: str, word: str) -> bool:
     """It is not ready, and says in words what it misses."""
     status, said = await stack.probe(stack.one(name))
     return status == 503 and word in said.lower()
+
+
+async def tells_the_database_why(stack: Stack, name: str, word: str) -> bool:
+    """What it says is where the console shows it, for each of its replicas."""
+    found = await stack.rows("SELECT problems FROM replicas WHERE service = $1", name)
+    return len(found) == len(stack.of(name)) and all(word in " ".join(row["problems"]).lower() for row in found)
 
 
 def told_of_outages(stack: Stack, name: str) -> int:

@@ -3,20 +3,42 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import asyncpg
 import pytest
 
 from services.cli.local.nodes import Nodes
+from services.webhooks.consumer import SUBSCRIPTION as WEBHOOKS
+from services.webhooks.consumer import TellEndpoints
+from services.webhooks.sending import open_sender
+from shared.db.session import open_database
+from shared.events import OutcomeRecorded
+from shared.messaging.envelope import Outgoing
+from shared.messaging.publisher import open_publisher
 from shared.messaging.watchdog import Vigilance
 from tests.conftest import sql
-from tests.integration.core import SUBSCRIPTION, Ground, Insert, drain, effects, ground_on, lay_out, publish, running
+from tests.endpoints import Endpoint, listening
+from tests.integration.core import (
+    SUBSCRIPTION,
+    Ground,
+    Insert,
+    consuming,
+    drain,
+    effects,
+    ground_on,
+    lay_out,
+    publish,
+    running,
+)
+from tests.integration.test_webhooks import add
 from tests.proxy import open_proxy
 from tests.waiting import eventually
 
 MANY = 10_000
+TOLD = 200
 #: The broker keeps what a queue's leader knew of 3 s ago.
 SETTLED_S = 3
 
@@ -47,20 +69,46 @@ async def assert_once(amqp_url: str, lead_ids: list[str]) -> None:
 
 
 async def test_a_broker_that_is_killed_with_ten_thousand_messages_in_flight(ground: Ground) -> None:
+    """Webhooks that are sent meanwhile arrive too, each once or again under the same id."""
     database_url, amqp_url = ground.take()
     await lay_out(amqp_url, database_url)
     lead_ids = [f"lead{number}" for number in range(MANY)]
+    outcomes = [
+        OutcomeRecorded(lead_id=f"told{number}", revision=1, lead_assignment_code="L2601010001-1")
+        for number in range(TOLD)
+    ]
+    async with open_publisher(amqp_url, "test") as publisher:
+        await publisher.publish([Outgoing(each.type, each.to_json().encode()) for each in outcomes])
     await publish(amqp_url, lead_ids)
     await asyncio.sleep(SETTLED_S)  # younger quorum queues may not survive a kill
-    async with running(database_url, amqp_url, Insert()):
+    async with running(database_url, amqp_url, Insert()), telling(database_url, amqp_url) as endpoint:
         await eventually(lambda: saved(database_url, 500), within=60)
+        await eventually(lambda: endpoint.heard, within=20)
         await asyncio.to_thread(ground.nodes.broker.kill)
+        endpoint.answers.set()
         before = len(await effects(database_url))
         await asyncio.to_thread(ground.nodes.broker.start)
         await eventually(lambda: saved(database_url, MANY), within=60)
         await eventually(lambda: is_outbox_empty(database_url), within=60)
+        await eventually(lambda: set(endpoint.ids) == {each.event_id for each in outcomes}, within=60)
     assert before < MANY
     await assert_once(amqp_url, lead_ids)
+    told = await asyncio.to_thread(sql, database_url, "SELECT status, count(*) FROM webhook_deliveries GROUP BY 1")
+    assert [tuple(each) for each in told] == [("sent", TOLD)]
+
+
+@asynccontextmanager
+async def telling(database_url: str, amqp_url: str) -> AsyncIterator[Endpoint]:
+    """An endpoint that webhooks are sent to, and that answers none until it is told to."""
+    async with (
+        listening() as endpoint,
+        open_sender(allow_private=True) as sender,
+        open_database(database_url) as database,
+    ):
+        endpoint.answers.clear()
+        await add(database, endpoint.url, "outcome.recorded")
+        async with consuming(database, amqp_url, TellEndpoints(sender), WEBHOOKS):
+            yield endpoint
 
 
 async def test_a_broker_that_is_gone_without_a_word(ground: Ground) -> None:

@@ -6,16 +6,18 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import aclosing
+from dataclasses import replace
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 import pytest
 
 from services.api.console.guarding import local
-from services.api.console.live import Live
+from services.api.console.live import STREAMS_MOST, Live
 from services.api.console.pages.now import station
 from services.api.console.queues import Queue
 from services.api.console.words import DASH, lasting, moment, number, plural, size
+from services.cli.replicas import SILENT_S, Replica, outages
 from tests.waiting import eventually
 
 
@@ -50,6 +52,45 @@ def test_numbers_and_counts() -> None:
 )
 def test_a_service_is_as_its_queues_say(queues: list[Queue], state: str) -> None:
     assert station("s", "does", queues, None, "leads").state == state
+
+
+def replica(*problems: str, seen_s: float = 1.0) -> Replica:
+    return Replica("s", "host", 7, datetime(2026, 1, 31, tzinfo=UTC), seen_s, problems)
+
+
+WELL, AILING, SILENT = replica(), replica("s: waiting for database to answer"), replica(seen_s=SILENT_S + 20)
+
+
+@pytest.mark.parametrize(
+    ("queues", "replicas", "state", "words"),
+    [
+        ([Queue("q", 3, 2, 1.5)], [WELL, WELL], "works", "at work"),
+        ([Queue("q", 3, 2, 1.5)], [WELL, AILING], "ails", "1 of 2 replicas: waiting for database to answer"),
+        ([Queue("q", 3, 2, 1.5)], [AILING, AILING], "nobody", "waiting for database to answer"),
+        ([Queue("q", 3, 0, 1.5)], [AILING], "nobody", "waiting for database to answer"),
+        ([Queue("q", 3, 0, 1.5)], [SILENT], "nobody", "nobody consumes: not running"),
+        ([Queue("q", 3, 0, 1.5)], [WELL], "nobody", "ready by its own word, and nobody consumes"),
+        ([Queue("q", 3, 1, 1.5)], [WELL, SILENT], "works", "at work"),
+        ([Queue("q", 3, 1, 1.5)], [SILENT], "nobody", SILENT.words),
+        ([], [WELL], "unknown", "not known: the broker does not answer"),
+        ([], [AILING], "nobody", "waiting for database to answer"),
+    ],
+)
+def test_a_service_is_as_its_replicas_say(queues: list[Queue], replicas: list[Replica], state: str, words: str) -> None:
+    seen = station("s", "does", queues, None, "leads", replicas)
+
+    assert (seen.state, seen.words) == (state, words)
+
+
+def test_what_keeps_replicas_from_working_is_said_once() -> None:
+    """Of those that are well nothing; of those that say the same one line; of a silent one how long it is."""
+    other = replace(AILING, service="t", problems=["not consuming: gone", "publishing fails: gone"])
+
+    assert outages([WELL, AILING, AILING, SILENT, other]) == [
+        "s, 2 replicas: waiting for database to answer",
+        f"s, host (7): not heard of for {SILENT.seen_s:.0f} s: killed, frozen, or cut off from the database",
+        "t, host (7): not consuming: gone; publishing fails: gone",
+    ]
 
 
 def test_the_age_of_a_queue_that_was_never_seen_empty_is_not_known() -> None:
@@ -88,11 +129,11 @@ async def test_a_hundred_viewers_are_one_look() -> None:
     """Each is given all at first, then what has changed."""
     look, live = Counting(), Live(everybody)
 
-    async def view() -> list[dict[str, str]]:
-        async with aclosing(live.watch("t", look, 0.01, b"session")) as frames:
+    async def view(number: int) -> list[dict[str, str]]:
+        async with aclosing(live.watch("t", look, 0.01, b"session %d" % (number // STREAMS_MOST))) as frames:
             return await first(frames, 6)
 
-    seen = await asyncio.gather(*(view() for _ in range(100)))
+    seen = await asyncio.gather(*(view(number) for number in range(100)))
     await live.close()
 
     assert all(frames[0]["same"] == "always" for frames in seen)
@@ -123,6 +164,23 @@ async def test_a_look_that_fails_is_told_and_taken_again() -> None:
 
     assert found[0]["live-problem"]
     assert found[1] == {"part": "there", "live-problem": ""}
+
+
+async def test_a_session_has_so_many_streams_and_no_more() -> None:
+    """One more ends at once; when one is closed there is room, and another session is not held to it."""
+    live, look = Live(everybody), Counting()
+    streams = [live.watch("t", look, 60, b"session") for _ in range(STREAMS_MOST)]
+    for stream in streams:
+        await anext(stream)
+
+    assert live.is_full(b"session")
+    assert [frame async for frame in live.watch("t", look, 60, b"session")] == []
+    assert not live.is_full(b"another")
+    await streams.pop().aclose()
+    assert not live.is_full(b"session")
+    for stream in streams:
+        await stream.aclose()
+    await live.close()
 
 
 async def test_streams_end_when_the_process_does() -> None:

@@ -10,8 +10,9 @@ from zoneinfo import ZoneInfo
 import pytest
 from rich.console import Console
 
-from services.cli.monitor.looks import Look, Queue, rates
+from services.cli.monitor.looks import Look, Queue, Took, rates
 from services.cli.monitor.screen import screen
+from services.cli.replicas import Replica
 from services.cli.standings import line
 from tests.assigning import a_member, a_route
 
@@ -26,6 +27,8 @@ def a_look(**facts: Any) -> Look:
         "last_24_h": {"assigned": 90, "taken": 12, "closed": 7},
         "queues": [Queue("ingest", 5_000, 0), Queue("assigner", 0, 2), Queue("retry", 3, 0)],
         "broker_problem": None,
+        "replicas": [],
+        "took": Took(500, 0.04, 1.5),
         "lines": [line(a_route(), [a_member(n, assigned_count=n) for n in range(1, 41)])],
         "configuration": [
             {"route": "stores", "source": "STORES", "store": "A1", "line": None, "policy": "capped_lot", "mode": "lot",
@@ -61,6 +64,7 @@ def test_a_look_fits_80_columns_and_says_it_all() -> None:
         "STORES/A1",
         "max_age_days 45",
         "lot 20:40",
+        "1.50 s",
     ):
         assert words in text
 
@@ -90,3 +94,14 @@ def test_rates_are_per_minute() -> None:
 
     assert rates(before, NOW + timedelta(seconds=30), COUNTS) == {"leads": 200, "assigned": 0, "sheets": 0, "mails": 0}
     assert rates(None, NOW, COUNTS) == {}
+
+
+def test_what_replicas_say_is_said() -> None:
+    """Of those that are well nothing."""
+    well = Replica("ingest", "host", 1, NOW, 1.0, [])
+    waits = Replica("notifier", "host", 2, NOW, 1.0, ["notifier: waiting for smtp to answer"])
+
+    text = drawn(a_look(replicas=[well, waits]))
+
+    assert "notifier, host (2): waiting for smtp to answer" in text
+    assert "ingest, host" not in text

@@ -24,6 +24,8 @@ Look = Callable[[], Awaitable[Parts]]
 StillOpen = Callable[[Iterable[bytes]], Awaitable[set[bytes]]]
 
 BEAT_S = 15.0
+#: Streams of one session at once: a browser holds six to one place, and one for each page that somebody sees.
+STREAMS_MOST = 12
 SESSIONS_EVERY_S = 10.0
 RETRY_MS = 2_000
 #: What a viewer is told where the database does not answer.
@@ -122,7 +124,12 @@ class Live:
         self._is_closed = False
 
     async def watch(self, name: str, look: Look, every_s: float, session: bytes) -> AsyncGenerator[bytes, None]:
-        """Give the stream of a topic until its viewer goes, or the session ends, or this process stops."""
+        """Give the stream of a topic until its viewer goes, or the session ends, or this process stops.
+
+        Of a session that `is_full` it ends at once.
+        """
+        if self.is_full(session):
+            return
         topic = self._topic(name, look, every_s)
         self._sessions[session] += 1
         if self._checking is None or self._checking.done():
@@ -133,6 +140,10 @@ class Live:
                     yield frame
         finally:
             self._leave(session)
+
+    def is_full(self, session: bytes) -> bool:
+        """Whether a session has all the streams that it may have."""
+        return self._sessions[session] >= STREAMS_MOST
 
     @property
     def watchers(self) -> int:

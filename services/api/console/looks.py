@@ -17,12 +17,12 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from services.cli.monitor.looks import SAMPLE, TOOK
 from shared.db.session import Database
 
 MINUTES = 30
 HISTORY = 20_000
 NEWEST = 12
-SAMPLE = 500
 WAITING_EVERY_S = 5.0
 TABLES = ("leads", "assignment_records", "documents", "notifications")
 
@@ -61,16 +61,6 @@ LATEST = text("""
          LEFT JOIN routes ON routes.id = assignments.route_id
     WHERE assignment_records.assignment_status_id = 2 AND refused_event IS NULL
     ORDER BY assignment_records.id DESC LIMIT :limit
-""")
-TOOK = text("""
-    SELECT count(*) AS leads, percentile_cont(0.5) WITHIN GROUP (ORDER BY took_s) AS p50,
-           percentile_cont(0.99) WITHIN GROUP (ORDER BY took_s) AS p99
-    FROM (
-        SELECT extract(epoch FROM newest.updated_at - leads.received_at) AS took_s
-        FROM (SELECT lead_id, updated_at FROM assignment_records
-              WHERE assignment_status_id = 2 AND refused_event IS NULL ORDER BY id DESC LIMIT :sample) AS newest
-             JOIN leads ON leads.id = newest.lead_id
-    ) AS taken
 """)
 WAITING = text("""
     SELECT count(*) AS waiting, count(*) FILTER (WHERE reason IS NULL) AS fresh, count(retry_at) AS retried,
@@ -120,8 +110,8 @@ class Watch:
             minutes={what: _filled(minutes, marks["at"]) for what, minutes in self._minutes.items()},
             latest=latest,
             taken=took.leads,
-            p50_s=None if took.p50 is None else float(took.p50),
-            p99_s=None if took.p99 is None else float(took.p99),
+            p50_s=took.p50_s,
+            p99_s=took.p99_s,
         )
 
     async def _count(self, connection: AsyncConnection, marks: Mapping[str, Any]) -> None:

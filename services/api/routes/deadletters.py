@@ -7,17 +7,19 @@ import json
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 from pydantic import AwareDatetime, BaseModel, Field
 from sqlalchemy import text
 
-from services.api import paging
+from services.api import etags, paging
 from services.api.access import Operator, Viewer
+from services.api.etags import IfMatch
 from services.api.fields import Id, Line, Word, storable
 from services.api.paging import Cursor, Limit, Page
 from services.api.problems import ProblemError, documented, said
 from services.api.state import Shared, SharedState
 from services.cli.deadletters import discarding, editing, listing, preview, replayrows
+from services.cli.deadletters.bulkedits import EditedMany, edit_many
 from services.cli.deadletters.discarding import Changed
 from services.cli.deadletters.editing import Edited
 from services.cli.deadletters.listing import Groups, Whole
@@ -33,20 +35,16 @@ router = APIRouter(prefix="/deadletters", tags=["dead letters"])
 #: A preview tries each message: more are for the command line, which has the time.
 PREVIEW_MOST = 5_000
 
-REPLAYS = text("""
-    SELECT id, actor, selection, as_of, state, created_at, EXISTS (
-               SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND granted AND classid = :lock_class AND objsubid = 2
-                 AND objid = dead_letter_replays.id % 2147483648
-                 AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-           ) AS is_running, (
-               SELECT coalesce(jsonb_object_agg(state, letters), '{}') FROM (
+REPLAYS = text(f"""
+    SELECT id, actor, selection, as_of, state, created_at, {replayrows.IS_RUNNING} AS is_running, (
+               SELECT coalesce(jsonb_object_agg(state, letters), '{{}}') FROM (
                    SELECT state, count(*) AS letters FROM dead_letter_replay_rows
                    WHERE replay_id = dead_letter_replays.id GROUP BY state
                ) AS counted
            ) AS counts
     FROM dead_letter_replays
     WHERE (CAST(:id AS bigint) IS NULL OR id = :id) AND id < :before ORDER BY id DESC LIMIT :limit
-""")
+""")  # noqa: S608  # a condition of ours
 
 Status = Literal["new", "replaying", "resolved", "discarded"]
 AsOf = Literal["today", "original"]
@@ -107,6 +105,18 @@ class EditIn(BaseModel):
 
     body: Annotated[str, Field(max_length=BODY_MAX_BYTES), storable] | None = None
     set: Annotated[list[Line], Field(max_length=100)] | None = None
+
+
+class EditManyIn(SelectionIn):
+    """Single fields of many bodies alike: `FIELD=VALUE`, nested as a.b.c."""
+
+    set: Annotated[list[Line], Field(min_length=1, max_length=100)]
+
+
+class BodyVersion(BaseModel):
+    """What an edit is of."""
+
+    body: str
 
 
 class LetterRow(BaseModel):
@@ -177,11 +187,11 @@ async def begin_replay(body: ReplayIn, caller: Operator, shared: SharedState) ->
 
 @router.post("/replays/{replay_id}/pause", status_code=202, responses=documented(404, 409))
 async def pause_replay(replay_id: Id, _: Operator, shared: SharedState) -> ReplayOut:
-    """Let a replay rest: what is under way comes to its end, nothing more is sent."""
+    """Let a replay rest, wherever it runs: what is under way comes to its end, nothing more is sent."""
     found = await _replay(shared, replay_id)
-    if not shared.errands.ask_to_stop(_name(replay_id)):
-        where = "it runs elsewhere: pause it there" if found.is_running else "it does not run"
-        raise ProblemError(409, f"replay {replay_id} cannot be paused here: {where}")
+    is_here = shared.errands.ask_to_stop(_name(replay_id))
+    if not is_here and not await replayrows.ask_to_rest(shared.database, replay_id):
+        raise ProblemError(409, f"replay {replay_id} does not run: there is nothing to pause")
     return found
 
 
@@ -208,6 +218,13 @@ async def preview_replay(body: PreviewIn, _: Viewer, shared: SharedState) -> Pre
         server_settings=preview.SERVER_SETTINGS,
     ) as database:
         return await preview.preview(database, chosen, preview.trials(shared.settings), as_of_zone=zone)
+
+
+@router.post("/edit", responses=documented(409))
+async def edit_dead_letters(body: EditManyIn, caller: Operator, shared: SharedState) -> EditedMany:
+    """Change many bodies alike; each is saved if its service would take it, the others are left, and counted why."""
+    change = editing.by_fields(body.set)
+    return await edit_many(shared.database, body.chosen(), change, reader=shared.reference, actor=caller.actor)
 
 
 @router.post("/discard", responses=documented())
@@ -243,21 +260,39 @@ async def list_dead_letters(
 
 
 @router.get("/{letter_id}", responses=documented(404))
-async def get_dead_letter(letter_id: Id, _: Viewer, shared: SharedState) -> Whole:
+async def get_dead_letter(letter_id: Id, response: Response, _: Viewer, shared: SharedState) -> Whole:
     """Tell all of one dead letter: why it died, headers, body, and what was done to it."""
     with said(404):
-        return await listing.read_whole(shared.database, letter_id)
+        found = await listing.read_whole(shared.database, letter_id)
+    response.headers["ETag"] = version_of(found.body)
+    return found
 
 
-@router.patch("/{letter_id}", responses=documented(404, 409))
-async def edit_dead_letter(letter_id: Id, body: EditIn, caller: Operator, shared: SharedState) -> Edited:
-    """Change the body; it is saved if its service would take it, else 409 says why not. What died is kept."""
+@router.patch("/{letter_id}", responses=documented(404, 409, 412))
+async def edit_dead_letter(
+    letter_id: Id, body: EditIn, caller: Operator, shared: SharedState, if_match: IfMatch = None
+) -> Edited:
+    """Change the body; it is saved if its service would take it, else 409 says why not. What died is kept.
+
+    With If-Match only if nobody else has changed it meanwhile.
+    """
     if (body.body is None) is (body.set is None):
         raise ProblemError(422, "give either body or set")
     with said(404):
         await listing.read_whole(shared.database, letter_id)
     change = editing.by_content(body.body.encode()) if body.body is not None else editing.by_fields(body.set or ())
-    return await editing.edit(shared.database, letter_id, change, reader=shared.reference, actor=caller.actor)
+
+    def held(before: bytes) -> bytes:
+        """What is compared here is what is saved over: nothing comes in between."""
+        etags.hold(if_match, BodyVersion(body=listing.as_text(before)))
+        return change(before)
+
+    return await editing.edit(shared.database, letter_id, held, reader=shared.reference, actor=caller.actor)
+
+
+def version_of(body: str) -> str:
+    """Give the ETag of a dead letter: its body is what people change."""
+    return etags.etag_of(BodyVersion(body=body))
 
 
 def _name(replay_id: int) -> str:
@@ -292,7 +327,7 @@ async def _replay(shared: Shared, replay_id: int) -> ReplayOut:
 
 
 async def _replays(shared: Shared, replay_id: int | None, before: int, limit: int) -> list[ReplayOut]:
-    values = {"id": replay_id, "before": before, "limit": limit, "lock_class": replayrows.LOCK_CLASS}
+    values = {"id": replay_id, "before": before, "limit": limit}
     async with shared.database.reading() as connection:
         return [_out(dict(row)) for row in (await connection.execute(REPLAYS, values)).mappings()]
 

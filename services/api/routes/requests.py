@@ -10,12 +10,12 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field
 from sqlalchemy import text
 
-from services.api import idempotency, paging
+from services.api import idempotency
 from services.api.access import Operator, Viewer
 from services.api.fields import Id, IdQuery, LeadIdText, Prose, Word
 from services.api.idempotency import IdempotencyKey
 from services.api.looking import Seen
-from services.api.paging import Cursor, Limit
+from services.api.paging import SomePage
 from services.api.problems import FieldProblem, ProblemError, documented
 from services.api.publishing import publish
 from services.api.requests_ import LIST, OF_CUSTOMERS, OF_LEAD, ONE, RequestOut, Status, read_requests
@@ -134,22 +134,18 @@ async def create_request(
 
 @router.get("", responses=documented())
 async def list_requests(
-    request: Request,
-    response: Response,
     _: Viewer,
     shared: SharedState,
+    asked: SomePage,
     source_id: IdQuery = None,
     operator_id: IdQuery = None,
     lead_id: IdQuery = None,
     crm_lead_id: Annotated[LeadIdText | None, Query()] = None,
     status: Status | None = None,
-    limit: Limit = 100,
-    cursor: Cursor = None,
 ) -> list[RequestOut]:
     """List requests, the newest first; a header Link names the next page."""
     values = {
-        "before": paging.decode(cursor, BIGINT_MAX),
-        "limit": limit + 1,
+        **asked.values("before", BIGINT_MAX),
         "source_id": source_id,
         "operator_id": operator_id,
         "customer_id": lead_id,
@@ -158,25 +154,16 @@ async def list_requests(
     }
     async with shared.database.reading() as connection:
         rows = await read_requests(connection, LIST, values)
-    page, following = paging.cut(rows, limit, lambda row: row.id or 0)
-    paging.link(request, response, following)
-    return page
+    return asked.cut(rows, lambda row: row.id or 0)
 
 
 @router.get("/leads/all", responses=documented())
-async def list_customers(
-    request: Request, response: Response, _: Viewer, shared: SharedState, limit: Limit = 100, cursor: Cursor = None
-) -> list[CustomerOut]:
+async def list_customers(_: Viewer, shared: SharedState, asked: SomePage) -> list[CustomerOut]:
     """List the customers with all their requests; a header Link names the next page."""
     async with shared.database.reading() as connection:
-        rows = (
-            (await connection.execute(CUSTOMERS, {"after": paging.decode(cursor, 0), "limit": limit + 1}))
-            .mappings()
-            .all()
-        )
-        page, following = paging.cut(rows, limit, lambda row: int(row["id"]))
+        rows = (await connection.execute(CUSTOMERS, asked.values("after", 0))).mappings().all()
+        page = asked.cut(rows, lambda row: int(row["id"]))
         requests = await read_requests(connection, OF_CUSTOMERS, {"ids": [row["id"] for row in page]})
-    paging.link(request, response, following)
     return [CustomerOut(**row, requests=[each for each in requests if each.lead_id == row["id"]]) for row in page]
 
 

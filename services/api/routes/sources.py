@@ -9,12 +9,12 @@ from pydantic import BaseModel, Field
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.api import configuring, etags, idempotency, paging
+from services.api import configuring, etags, idempotency
 from services.api.access import Operator, Viewer
 from services.api.etags import IfMatch
 from services.api.fields import Id, Line, Word
 from services.api.idempotency import IdempotencyKey
-from services.api.paging import Cursor, Limit
+from services.api.paging import WholePage
 from services.api.problems import FieldProblem, ProblemError, documented
 from services.api.state import SharedState
 from shared.messaging.envelope import BIGINT_MAX
@@ -102,21 +102,9 @@ async def create_source(
 
 
 @router.get("", responses=documented())
-async def list_sources(
-    request: Request,
-    response: Response,
-    _: Viewer,
-    shared: SharedState,
-    limit: Limit = paging.LIMIT_MAX,
-    cursor: Cursor = None,
-) -> list[SourceOut]:
+async def list_sources(_: Viewer, shared: SharedState, page: WholePage) -> list[SourceOut]:
     """List the sources; a header Link names the next page."""
-    values = {"after": paging.decode(cursor, 0), "limit": limit + 1}
-    async with shared.database.reading() as connection:
-        rows = [SourceOut(**row) for row in (await connection.execute(LIST, values)).mappings()]
-    page, following = paging.cut(rows, limit, lambda row: row.id)
-    paging.link(request, response, following)
-    return page
+    return await page.read(shared.database, LIST, SourceOut)
 
 
 @router.get("/{source_id}", responses=documented(404))

@@ -104,7 +104,7 @@ class Run:
 
     async def _go_on(self) -> str:
         """Make one move after the other; give how it ended."""
-        while not self._stop.is_set():
+        while not (self._stop.is_set() or await replayrows.is_asked_to_rest(self._database, self._replay)):
             await self._look()
             if time.monotonic() - self._settled_at > self._pace.patience_s:
                 return "waiting"

@@ -18,6 +18,12 @@ from shared.db.session import Database
 
 #: The first half of the two-part key of our advisory locks: replays.
 LOCK_CLASS = 4_270_002
+#: Whether somebody, anywhere, holds the lock of the replay of this row.
+IS_RUNNING = f"""EXISTS (
+        SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND granted AND classid = {LOCK_CLASS} AND objsubid = 2
+          AND objid = dead_letter_replays.id % 2147483648
+          AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    )"""  # noqa: S608  # a number of ours
 #: The lock is held as long as the replay runs.
 LOCK_DEADLINE_S = 30 * 24 * 3600.0
 FREEZE_TIMEOUT_S = 120.0
@@ -34,6 +40,14 @@ READ = text("SELECT as_of, state FROM dead_letter_replays WHERE id = :replay_id"
 CLAIM_REPLAY = text("SELECT pg_try_advisory_lock(:lock_class, CAST(:replay_id % 2147483648 AS integer))")
 RELEASE_REPLAY = text("SELECT pg_advisory_unlock(:lock_class, CAST(:replay_id % 2147483648 AS integer))")
 END = text("UPDATE dead_letter_replays SET state = :state WHERE id = :replay_id")
+#: Only of one that runs: whoever begins a run takes the wish of the one before away.
+ASK_TO_REST = text(f"""
+    UPDATE dead_letter_replays SET is_asked_to_rest = true
+    WHERE id = :replay_id AND {IS_RUNNING}
+    RETURNING true
+""")  # noqa: S608  # a condition of ours
+BEGIN_RUN = text("UPDATE dead_letter_replays SET is_asked_to_rest = false WHERE id = :replay_id AND is_asked_to_rest")
+IS_ASKED_TO_REST = text("SELECT is_asked_to_rest FROM dead_letter_replays WHERE id = :replay_id")
 COUNT = text(
     "SELECT state, count(*) AS letters FROM dead_letter_replay_rows WHERE replay_id = :replay_id GROUP BY state"
 )
@@ -137,10 +151,23 @@ async def held(database: Database, replay: Replay) -> AsyncIterator[None]:
         if not (await connection.execute(CLAIM_REPLAY, key)).scalar_one():
             raise CommandError(f"replay {replay.id} is being run by somebody else at this moment")
         try:
+            await connection.execute(BEGIN_RUN, {"replay_id": replay.id})
             yield
         finally:
             if not connection.invalidated:
                 await connection.execute(RELEASE_REPLAY, key)
+
+
+async def ask_to_rest(database: Database, replay_id: int) -> bool:
+    """Have whoever runs a replay, wherever, let it rest; False if nobody runs it."""
+    async with database.reading() as connection:
+        return bool((await connection.execute(ASK_TO_REST, {"replay_id": replay_id})).scalar_one_or_none())
+
+
+async def is_asked_to_rest(database: Database, replay: Replay) -> bool:
+    """Whether somebody has asked that this run rest."""
+    async with database.reading() as connection:
+        return bool((await connection.execute(IS_ASKED_TO_REST, {"replay_id": replay.id})).scalar_one())
 
 
 async def counts(database: Database, replay: Replay) -> dict[str, int]:

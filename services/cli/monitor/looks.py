@@ -1,4 +1,4 @@
-"""One look at the whole system: queues, counts, rates, who is next, what is new, the configuration."""
+"""One look at the whole system: queues, replicas, counts, rates, who is next, what is new, the configuration."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from services.cli.replicas import Replica, read_replicas
 from services.cli.standings import Line, read_lines
 from shared.db.session import Database
 from shared.messaging import broker, topology
@@ -17,6 +18,7 @@ from shared.messaging import broker, topology
 QUEUES = (*(queue.name for queue in topology.WORK_QUEUES), topology.DEAD_QUEUE)
 LADDER = tuple(f"retry.{rung}" for rung in topology.LADDER)
 NEW_SHOWN = 8
+SAMPLE = 500
 
 #: Counters and partial indexes where there are any: a look is not to cost what it counts.
 COUNTS = text("""
@@ -52,6 +54,17 @@ NEW = text("""
       AND assignment_status_id = 2 AND refused_event IS NULL
     ORDER BY assignment_records.id DESC LIMIT :limit
 """)
+#: How long the newest assignments took, read from the end of their index.
+TOOK = text("""
+    SELECT count(*) AS leads, percentile_cont(0.5) WITHIN GROUP (ORDER BY took_s) AS p50_s,
+           percentile_cont(0.99) WITHIN GROUP (ORDER BY took_s) AS p99_s
+    FROM (
+        SELECT CAST(extract(epoch FROM newest.updated_at - leads.received_at) AS float) AS took_s
+        FROM (SELECT lead_id, updated_at FROM assignment_records
+              WHERE assignment_status_id = 2 AND refused_event IS NULL ORDER BY id DESC LIMIT :sample) AS newest
+             JOIN leads ON leads.id = newest.lead_id
+    ) AS taken
+""")
 CONFIGURATION = text("""
     SELECT routes.name AS route, sources.name AS source, routes.store_code AS store, business_lines.name AS line,
            routes.policy, routes.mode, routes.params, routes.schedule, routes.zone, routes.is_enabled AS in_use,
@@ -72,6 +85,15 @@ class Queue:
 
 
 @dataclass(frozen=True, slots=True)
+class Took:
+    """Seconds from received to assigned, of the newest assignments: of half of them at most, and of 99 in 100."""
+
+    leads: int
+    p50_s: float | None
+    p99_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Look:
     """All that was seen at one moment. `rates`: per minute since the look before; `new`: since that look, newest first.
 
@@ -83,6 +105,8 @@ class Look:
     last_24_h: Mapping[str, int]
     queues: Sequence[Queue]
     broker_problem: str | None
+    replicas: Sequence[Replica]
+    took: Took
     lines: Sequence[Line]
     configuration: Sequence[Mapping[str, Any]]
     new: Sequence[Mapping[str, Any]]
@@ -98,6 +122,7 @@ async def look(database: Database, amqp_url: str, before: Look | None) -> Look:
         counts = dict((await connection.execute(COUNTS)).mappings().one())
         day = dict((await connection.execute(DAY)).mappings().one())
         configuration = [dict(row) for row in (await connection.execute(CONFIGURATION)).mappings()]
+        took = Took(*(await connection.execute(TOOK, {"sample": SAMPLE})).one())
         newest, new_count, new = await _new(connection, before)
     at = counts.pop("at")
     return Look(
@@ -106,6 +131,8 @@ async def look(database: Database, amqp_url: str, before: Look | None) -> Look:
         last_24_h=day,
         queues=queues,
         broker_problem=problem,
+        replicas=await read_replicas(database),
+        took=took,
         lines=await read_lines(database),
         configuration=configuration,
         new=new,

@@ -11,11 +11,12 @@ from rich.table import Table
 from rich.text import Text
 
 from services.cli.monitor.looks import Look, Queue
+from services.cli.replicas import outages
 from services.cli.standings import Line
 
 FEWEST_MEMBERS = 3
 #: Rows of a route besides its members', and of the screen besides its routes, latest assignments and configuration.
-ROUTE_ROWS, FIXED_ROWS = 5, 21
+ROUTE_ROWS, FIXED_ROWS = 5, 23
 
 
 def screen(look: Look, zone: ZoneInfo, *, height: int, problem: str | None = None) -> RenderableType:
@@ -37,7 +38,8 @@ def _title(look: Look, zone: ZoneInfo) -> Text:
 
 
 def _problems(look: Look, problem: str | None) -> list[Text]:
-    return [Text(words, style="bold red") for words in (problem, look.broker_problem) if words]
+    wrong = [words for words in (problem, look.broker_problem) if words] + outages(look.replicas)
+    return [Text(words, style="bold red") for words in wrong]
 
 
 def _figures(look: Look) -> Table:
@@ -71,6 +73,9 @@ def _counts(look: Look) -> Table:
         table.add_row(name, f"{count:,}", "" if rate is None else f"{rate:,.0f}", "" if day is None else f"{day:,}")
     for name in ("taken", "closed"):
         table.add_row(name, "", "", f"{look.last_24_h[name]:,}")
+    if look.took.p50_s is not None:
+        table.add_row("took, half", f"{look.took.p50_s:,.2f} s", "", "")
+        table.add_row("took, 99 %", f"{look.took.p99_s:,.2f} s", "", "")
     return table
 
 

@@ -19,7 +19,7 @@ from shared.settings import Settings
 from shared.sheetkeys import read_keys
 from shared.sheetlinks import sign_link
 from tests import filling
-from tests.api import Api, consuming
+from tests.api import Api, consuming, serving
 from tests.driving import execute, rows
 from tests.waiting import eventually
 
@@ -215,14 +215,25 @@ async def test_dead_letters_are_worked(api: Api, settings: Settings) -> None:
         (group,) = (await api.get("/deadletters/groups"))["groups"]
         assert (group["messages"], group["queue"]) == (2, "ingest")
 
+        many = await api.post("/deadletters/edit", {"all": True, "set": ["stage=8"]}, expect=200)
+        assert (many["changed"], many["refused"], many["reasons"][0]["letters"]) == (0, 2, 2)
+        many = await api.post("/deadletters/edit", {"all": True, "set": ["customer_name=Ira"]}, expect=200)
+        assert (many["changed"], many["refused"]) == (0, 2), "the stage is wrong still"
+        first_version = (await api.client.get(f"/deadletters/{first['id']}")).headers["etag"]
         refused = await api.client.patch(f"/deadletters/{first['id']}", json={"set": ["stage=8"]})
         edited = await api.client.patch(f"/deadletters/{first['id']}", json={"set": ["stage=2"]})
         assert (refused.status_code, edited.status_code) == (409, 200), refused.text
+        stale = await api.client.patch(
+            f"/deadletters/{first['id']}", json={"set": ["stage=1"]}, headers={"If-Match": first_version}
+        )
+        assert stale.status_code == 412, "it is not as it was read"
         preview = await api.post("/deadletters/preview", {"ids": [first["id"], second["id"]]}, expect=200)
         assert (preview["groups"][0]["would_go_through"], preview["groups"][0]["would_fail_again"]) == (1, 1)
 
         everything = await api.client.post("/deadletters/replays", json={})
         assert everything.status_code == 422, "not by mistake"
+        many = await api.post("/deadletters/edit", {"ids": [first["id"]], "set": ["stage=3"]}, expect=200)
+        assert (many["changed"], many["refused"]) == (1, 0)
         begun = await api.post("/deadletters/replays", {"ids": [first["id"]]}, expect=202)
 
         async def done() -> Any:
@@ -244,7 +255,10 @@ async def test_dead_letters_are_worked(api: Api, settings: Settings) -> None:
 
 
 async def test_a_replay_is_paused_and_gone_on_with(api: Api, settings: Settings) -> None:
-    """Nobody consumes what is replayed: it waits for its first outcome, rests when told to, and is gone on with."""
+    """Nobody consumes what is replayed: it waits for its first outcome, rests when told to, and is gone on with.
+
+    Told by whichever replica of the API: here by one that does not run it, then by the one that does.
+    """
     await execute(
         api.database,
         """INSERT INTO dead_letters (content_key, service, queue, event_type, lead_id, body, headers, reason, group_key,
@@ -262,10 +276,19 @@ async def test_a_replay_is_paused_and_gone_on_with(api: Api, settings: Settings)
     async def rests() -> bool:
         return not (await api.get(url))["is_running"]
 
+    async def runs() -> bool:
+        return bool((await api.get(url))["is_running"])
+
     await eventually(is_under_way, within=20)
     assert (await api.client.post(f"{url}/resume")).status_code == 409, "it runs"
-    await api.post(f"{url}/pause", expect=202)
-    await eventually(rests, within=20)
+    async with serving(settings, name="other") as other:
+        await other.post(f"{url}/pause", expect=202)
+        await eventually(rests, within=20)
+        assert (await other.client.post(f"{url}/pause")).status_code == 409, "it rests"
+        await other.post(f"{url}/resume", expect=202)
+        await eventually(runs, within=20)
+        await api.post(f"{url}/pause", expect=202)
+        await eventually(rests, within=20)
     paused = await api.get(url)
     assert (paused["state"], paused["under_way"], paused["waiting"]) == ("open", 1, 9)
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 
 import httpx
 import pytest
 
 from services.api.console import attempts, sessions
 from services.api.console.guarding import COOKIE, LOGIN, local
+from services.api.console.live import STREAMS_MOST
 from services.cli.keys import Role, create_key, revoke_key
 from tests.api import Api
 from tests.driving import execute, rows, scalar
+from tests.waiting import eventually
 
 HTML = {"Accept": "text/html"}
 PAGES = (
@@ -276,3 +278,35 @@ async def test_sql_in_filters_is_text(alone: Api) -> None:
             assert "No lead is like that" in answer.text
         assert (await client.get("leads", params={"status": "x' OR 1=1"})).status_code == 422
     assert await scalar(alone.database, "SELECT count(*) FROM leads") == 0
+
+
+async def test_a_session_has_so_many_streams(alone: Api) -> None:
+    """One more is refused, with what to do; when one has ended there is room, and others are not held to it."""
+    async with logged_in(alone) as client, logged_in(alone, Role.VIEWER) as other, AsyncExitStack() as stack:
+        for _ in range(STREAMS_MOST - 1):
+            assert (await stack.enter_async_context(live(client))).status_code == 200
+        async with live(client) as last:
+            assert last.status_code == 200
+            refused = await eventually(lambda: refusal(client), within=10)
+            assert refused.headers["retry-after"] == "15"
+            assert "12 pages live already: close some" in refused.json()["detail"]
+            assert await refusal(other) is None
+
+        async def is_let_in() -> bool:
+            return await refusal(client) is None
+
+        await eventually(is_let_in, within=10)
+
+
+def live(client: httpx.AsyncClient) -> AbstractAsyncContextManager[httpx.Response]:
+    return client.stream("GET", "live/counts", headers={"Accept": "application/json"})
+
+
+async def refusal(client: httpx.AsyncClient) -> httpx.Response | None:
+    """How one more stream is refused; None if it is given."""
+    async with live(client) as stream:
+        if stream.status_code == 200:
+            return None
+        assert stream.status_code == 429
+        await stream.aread()
+        return stream

@@ -85,6 +85,9 @@ async def test_health_and_documents_are_open(alone: Api) -> None:
         assert is_problem(await client.get("/docs-assets/../../etc/passwd"), 401)
         assert is_problem(await client.get("/docs-assets/%2e%2e/%2e%2e/core.py"), 404)
         assert (await client.get("/openapi.json")).json()["openapi"] == "3.1.0"
+        metrics = (await client.get("/metrics")).text.splitlines()
+        assert 'leadline_api_requests_total{method="GET",status="401"} 1.0' in metrics
+        assert any(line.startswith("leadline_build_info{") and 'service="api"' in line for line in metrics)
 
 
 async def test_a_role_does_what_it_may(alone: Api) -> None:

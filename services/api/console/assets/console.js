@@ -33,13 +33,33 @@ function follow(url) {
     if (href !== null) part.querySelector(`a[href="${CSS.escape(href)}"]`)?.focus();
   };
 
+  // Refused, not only lost. Why, an EventSource does not tell: asked once more, another way.
+  const refused = async () => {
+    source = null;
+    const question = new AbortController();
+    let waitS = 5;
+    let goOn = () => location.reload(); // the session has ended: a page says so
+    try {
+      const answer = await fetch(url, { headers: { Accept: "application/json" }, signal: question.signal });
+      if (answer.ok) goOn = open;
+      if (answer.status === 429) {
+        waitS = Number(answer.headers.get("Retry-After")) || waitS;
+        document.getElementById("live-problem").textContent = (await answer.json()).detail;
+        goOn = open;
+      }
+    } catch {
+      goOn = open; // nobody answers: it goes on when somebody does
+    }
+    question.abort();
+    setTimeout(() => { if (!document.hidden && !source) goOn(); }, waitS * 1_000);
+  };
+
   const open = () => {
     source = new EventSource(url);
     source.onopen = () => show(true);
     source.onerror = () => {
       show(false);
-      // Refused, not only lost: the session has ended, or too many look. A page says which.
-      if (source.readyState === EventSource.CLOSED) setTimeout(() => { if (!document.hidden) location.reload(); }, 5_000);
+      if (source.readyState === EventSource.CLOSED) refused();
     };
     source.addEventListener("parts", (event) => {
       for (const [id, html] of Object.entries(JSON.parse(event.data))) put(id, html);

@@ -35,7 +35,7 @@ MaxLoad = Annotated[int | None, blank, Form(ge=0, le=1_000_000_000)]
 async def agents_page(request: Request, person: Viewing, shared: SharedState, cursor: Cursor = None) -> Response:
     """List the agents, with what they hold open and may."""
     answer = Response()
-    listed = await api.list_operators(request, answer, person, shared, limit=PAGE + 1, cursor=cursor)
+    listed = await api.list_operators(person, shared, paging.BarePage(request, answer, PAGE + 1, cursor))
     page, following = paging.cut(listed, PAGE, lambda row: row.id)
     async with shared.database.reading() as connection:
         rows = await connection.execute(ROUTES, {"ids": [each.id for each in page]})

@@ -157,13 +157,17 @@ async def letter_page(request: Request, letter_id: Id, _: Viewing, shared: Share
     """Tell all of one: why it died, headers, body, what was done to it."""
     with said(404):
         whole = await listing.read_whole(shared.database, letter_id)
-    return await rendering.page(request, "letter.html", whole=whole, letter=whole.dead_letter)
+    version = api.version_of(whole.body)
+    return await rendering.page(request, "letter.html", whole=whole, letter=whole.dead_letter, version=version)
 
 
 @router.post("/{letter_id}")
-async def edit(letter_id: Id, person: Operating, shared: SharedState, body: Body) -> Response:
-    """Change the body; saved if its service would take it."""
-    edited = await api.edit_dead_letter(letter_id, api.EditIn(body=body.replace("\r\n", "\n")), person, shared)
+async def edit(
+    letter_id: Id, person: Operating, shared: SharedState, body: Body, version: WordField = None
+) -> Response:
+    """Change the body; saved if its service would take it, and if nobody else has changed it since it was shown."""
+    asked = api.EditIn(body=body.replace("\r\n", "\n"))
+    edited = await api.edit_dead_letter(letter_id, asked, person, shared, version)
     words = "The body is saved: its service would take it." if edited.is_changed else "Nothing was different."
     return await done(shared, person, words, f"{HERE}/{letter_id}")
 
