@@ -13,7 +13,8 @@ from aio_pika.exceptions import ChannelPreconditionFailed
 from sqlalchemy import text
 
 import migrations
-from services.cli.doctor.management import NoManagementError, management_of
+from services.cli.doctor.management import NoManagementError
+from services.cli.doctor.tellers import first_told, tellers_of
 from services.cli.failures import CommandError
 from shared.db.session import Database, open_database
 from shared.messaging import broker, moving, topology
@@ -125,9 +126,9 @@ async def _migrate_queues(settings: Settings, wait_s: float) -> list[Moved]:
 
 
 async def _strangers(settings: Settings) -> dict[str, list[topology.Binding]]:
-    """Give the bindings of our queues that are not ours, where the management API tells them."""
+    """Give the bindings of our queues that are not ours, where anybody tells them."""
     try:
-        bindings = await management_of(settings.amqp_url, settings.rabbitmq_api_url).bindings()
+        bindings = await first_told(tellers_of(settings), lambda teller: teller.bindings())
     except NoManagementError:
         return {}
     found: dict[str, list[topology.Binding]] = {}

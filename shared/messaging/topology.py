@@ -53,7 +53,7 @@ WORK_QUEUES = (
     WorkQueue("ingest", ("lead.created", "lead.updated")),
     WorkQueue("assigner", ("lead.accepted", "lead.taken", "lead.closed", "lead.reopened", "assignment.requested")),
     WorkQueue("assigner.lots", ("lot.requested",)),
-    WorkQueue("documents", ("lead.assigned", "lead.unassigned", "sheet.returned")),
+    WorkQueue("documents", ("lead.assigned", "lead.unassigned", "sheet.returned", "sheet.damaged")),
     WorkQueue("notifier", ("document.ready", "lot.completed")),
     WorkQueue("webhooks", ("lead.assigned", "lead.unassigned", "outcome.recorded")),
 )
@@ -63,6 +63,12 @@ WORK_QUEUES = (
 def queues_for(event_type: str) -> tuple[str, ...]:
     """Name our queues that take an event type."""
     return tuple(queue.name for queue in WORK_QUEUES if event_type in queue.event_types)
+
+
+def shared_event_types() -> dict[str, tuple[str, ...]]:
+    """Give the event types that several queues of ours take, with these queues."""
+    types = {event_type for queue in WORK_QUEUES for event_type in queue.event_types}
+    return {event_type: queues for event_type in sorted(types) if len(queues := queues_for(event_type)) > 1}
 
 
 def queue_arguments() -> dict[str, dict[str, Any]]:

@@ -7,13 +7,17 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import aio_pika
 import pytest
 from pamqp.common import FieldTable
 
+from services.cli.doctor.brokers import examine_broker
 from services.cli.doctor.command import examine
 from services.cli.doctor.findings import Finding
+from services.cli.doctor.management import management_of
+from services.cli.doctor.rabbitmqctl import Rabbitmqctl
 from services.cli.installation import set_up
 from services.cli.local.ports import free_port
 from services.cli.local.rabbitmq import PrivateBroker
@@ -97,12 +101,14 @@ async def test_all_is_well(settings: Settings) -> None:
     assert list(found.findings) == []
 
 
-async def test_what_only_the_management_api_tells(settings: Settings) -> None:
-    """Without it, it is said plainly that nobody has looked."""
+async def test_what_only_the_broker_tells_from_within(settings: Settings, ground: Ground) -> None:
+    """By its API, else by its tool; without either it is said plainly what nobody has looked at."""
     unseen = await examine(settings.model_copy(update={"rabbitmq_api_url": "http://127.0.0.1:9"}), {})
     assert unseen.is_well
     (finding,) = unseen.findings
     assert finding.kind == "not looked at"
+    assert "each quorum queue has a leader; whether each queue of ours has its bindings" in finding.what
+    assert "http://127.0.0.1:9/api/queues" in finding.where
     assert "rabbitmq-plugins enable rabbitmq_management" in finding.remedy
 
     full: FieldTable = {"x-max-length": 1, "x-overflow": "reject-publish"}
@@ -121,6 +127,16 @@ async def test_what_only_the_management_api_tells(settings: Settings) -> None:
         "it is not bound to leads by lead.updated: such messages do not reach it",
         "it is bound to leads by lead.assigned, which is not ours",
     ]
+    assert await examine_broker(settings.amqp_url, [tool(settings, ground)]) == await examine_broker(
+        settings.amqp_url, [management_of(settings.amqp_url, settings.rabbitmq_api_url)]
+    )
+    (finding,) = await examine_broker(settings.amqp_url, [tool(settings, ground, port=9)])
+    assert "tells of another broker: this one listens on port 9" in finding.where
+
+
+def tool(settings: Settings, ground: Ground, port: int | None = None) -> Rabbitmqctl:
+    parts = urlsplit(settings.amqp_url)
+    return Rabbitmqctl(ground.nodes.broker.ctl, parts.path[1:], port or parts.port)
 
 
 async def seen(settings: Settings, where: str) -> dict[str, Finding] | None:
