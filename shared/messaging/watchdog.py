@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import structlog
+from aio_pika.exceptions import ChannelNotFoundEntity
 
 from shared.messaging import broker
 from shared.messaging.broker import ConsumerChannel, QueueState
@@ -21,6 +22,8 @@ from shared.messaging.suspicion import GiveUp, Leave, Look, Rebuild, Renew, Susp
 log = structlog.get_logger(__name__)
 
 LOOK_WITHIN_S = 5.0
+#: A queue that is not there. Who was registered in the moment in which it went may never have been told.
+GONE = QueueState(ready=0, consumers=0)
 
 
 class DeafConsumerError(Exception):
@@ -105,6 +108,8 @@ class Watchdog:
         try:
             async with asyncio.timeout(LOOK_WITHIN_S), broker.connect(self._url, self._name) as connection:
                 return await broker.queue_state(connection, self._queue)
+        except ChannelNotFoundEntity:
+            return GONE
         except broker.BROKER_ERRORS as error:
             log.debug("watchdog.sees_nothing", queue=self._queue, error=str(error))
             return None

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
+import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -112,31 +115,41 @@ async def test_what_only_the_broker_tells_from_within(settings: Settings, ground
     assert "rabbitmq-plugins enable rabbitmq_management" in finding.remedy
 
     full: FieldTable = {"x-max-length": 1, "x-overflow": "reject-publish"}
+    await asyncio.to_thread(close_by_policy, settings, "closed")
     async with opened(settings.amqp_url) as channel:
         exchange = await channel.get_exchange("leads")
-        for name, arguments in (("warehouse", {}), ("forgotten", full)):
+        for name, arguments in (("warehouse", {}), ("forgotten", full), ("closed", {})):
             await (await channel.declare_queue(name, durable=True, arguments=arguments)).bind(exchange, "lead.assigned")
         await channel.default_exchange.publish(aio_pika.Message(b"{}", delivery_mode=2), "forgotten")
         await (await channel.get_queue("ingest")).unbind(exchange, "lead.updated")
         await (await channel.get_queue("ingest")).bind(exchange, "lead.assigned")
     found = await eventually(lambda: seen(settings, "forgotten"), within=30)
     assert "makes the broker refuse events" in found["forgotten"].what
+    assert "full (max-length 0)" in found["closed"].what
     assert "warehouse" not in found
     said = [finding.what for finding in (await examine(settings, {})).findings if finding.where == "ingest"]
     assert said == [
         "it is not bound to leads by lead.updated: such messages do not reach it",
         "it is bound to leads by lead.assigned, which is not ours",
     ]
-    assert await examine_broker(settings.amqp_url, [tool(settings, ground)]) == await examine_broker(
-        settings.amqp_url, [management_of(settings.amqp_url, settings.rabbitmq_api_url)]
+    api = management_of(settings.amqp_url, settings.rabbitmq_api_url)
+    tool = Rabbitmqctl(ground.nodes.broker.ctl, api.vhost, urlsplit(settings.amqp_url).port)
+    assert await examine_broker(settings.amqp_url, [tool]) == await examine_broker(settings.amqp_url, [api])
+
+
+def close_by_policy(settings: Settings, queue: str) -> None:
+    """Have a queue of this name refuse all."""
+    api = management_of(settings.amqp_url, settings.rabbitmq_api_url)
+    credentials = base64.b64encode(f"{api.user}:{api.password}".encode()).decode()
+    definition = {"max-length": 0, "overflow": "reject-publish"}
+    policy = {"pattern": f"^{queue}$", "apply-to": "queues", "definition": definition}
+    request = urllib.request.Request(
+        f"{api.url}/api/policies/{api.vhost}/{queue}",
+        data=json.dumps(policy).encode(),
+        headers={"Authorization": f"Basic {credentials}", "Content-Type": "application/json"},
+        method="PUT",
     )
-    (finding,) = await examine_broker(settings.amqp_url, [tool(settings, ground, port=9)])
-    assert "tells of another broker: this one listens on port 9" in finding.where
-
-
-def tool(settings: Settings, ground: Ground, port: int | None = None) -> Rabbitmqctl:
-    parts = urlsplit(settings.amqp_url)
-    return Rabbitmqctl(ground.nodes.broker.ctl, parts.path[1:], port or parts.port)
+    urllib.request.urlopen(request, timeout=10).close()
 
 
 async def seen(settings: Settings, where: str) -> dict[str, Finding] | None:

@@ -15,7 +15,7 @@ from aiormq.channel import Channel
 from shared.db.session import open_database
 from shared.health import Health
 from shared.messaging import broker, topology
-from shared.messaging.facts import Fact, NotConsuming
+from shared.messaging.facts import Consuming, Fact, NotConsuming
 from shared.messaging.loop import consume
 from shared.messaging.topology import TopologyError
 from shared.messaging.watchdog import DeafConsumerError, Vigilance
@@ -76,10 +76,16 @@ async def test_a_queue_that_is_deleted_and_at_once_declared_anew(database_url: s
         await eventually(lambda: is_saved(database_url, "after"), within=20)
 
 
-async def test_a_queue_that_is_deleted_for_a_while(database_url: str, amqp_url: str) -> None:
-    """It is waited for; readiness says so, and one line in the log."""
+@pytest.mark.parametrize("is_told", [True, False])
+async def test_a_queue_that_is_deleted_for_a_while(
+    database_url: str, amqp_url: str, is_told: bool, request: pytest.FixtureRequest
+) -> None:
+    """It is waited for, also by a consumer that was not told; readiness says so; then it goes on by itself."""
+    if not is_told:
+        request.getfixturevalue("unheard")
     await lay_out(amqp_url, database_url)
-    health = Health()
+    facts: list[Fact] = []
+    health = Health(facts.append)
     stop = asyncio.Event()
     async with open_database(database_url) as database:
         task = asyncio.create_task(
@@ -93,12 +99,14 @@ async def test_a_queue_that_is_deleted_for_a_while(database_url: str, amqp_url: 
                 observer=health,
             )
         )
-        await eventually(lambda: is_ready(health), within=40)
+        await eventually(lambda: Consuming(QUEUE) in facts, within=20)
+        assert await is_ready(health)
         await delete(amqp_url, and_declare=False)
-        await eventually(lambda: says(health, "not consuming"), within=40)
-        await eventually(lambda: says(health, "no queue 'assigner'"), within=40)
+        await eventually(lambda: says(health, "no queue 'assigner'"), within=20)
         await delete(amqp_url, and_declare=True)
-        await eventually(lambda: is_ready(health), within=40)
+        await eventually(lambda: is_ready(health), within=20)
+        await publish(amqp_url, ["after"])
+        await eventually(lambda: is_saved(database_url, "after"), within=20)
         stop.set()
         await task
 

@@ -7,14 +7,13 @@ import json
 import shutil
 import subprocess
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from services.cli.doctor.management import NoManagementError
 
 ANSWERS_WITHIN_S = 30.0
 QUEUE_COLUMNS = (
-    *("name", "type", "arguments", "effective_policy_definition", "state", "leader", "online"),
+    *("name", "type", "arguments", "policy", "state", "leader", "online"),
     *("messages", "messages_ready", "messages_unacknowledged", "message_bytes"),
 )
 BINDING_COLUMNS = ("source_name", "routing_key", "destination_name", "arguments")
@@ -23,20 +22,33 @@ BINDING_COLUMNS = ("source_name", "routing_key", "destination_name", "arguments"
 Control = Callable[..., str]
 
 
-@dataclass(frozen=True, slots=True)
 class Rabbitmqctl:
-    """The tool of a broker on this machine, for one virtual host. `port`: where this broker listens, if not by itself
-    the one that is meant: there may be others.
+    """The tool of a broker on this machine, for one virtual host.
+
+    `port`: where the broker that is meant listens; None: the tool is known to be that one's.
     """
 
-    control: Control
-    vhost: str
-    port: int | None = None
+    def __init__(self, control: Control, vhost: str, port: int | None = None) -> None:
+        self._control = control
+        self._vhost = vhost
+        self._port = port
 
     async def queues(self) -> list[dict[str, Any]]:
         """All queues of the virtual host. Raises NoManagementError."""
         rows = await self._list("list_queues", *QUEUE_COLUMNS)
-        return [{**row, "arguments": _table(row["arguments"])} for row in rows]
+        policies = await self._policies() if any(row["policy"] for row in rows) else {}
+        return [
+            {
+                **row,
+                "arguments": _table(row["arguments"]),
+                "effective_policy_definition": policies.get(row["policy"], {}),
+            }
+            for row in rows
+        ]
+
+    async def _policies(self) -> dict[str, dict[str, Any]]:
+        rows = await self._list("list_policies")
+        return {row["name"]: _definition(row["definition"]) for row in rows}
 
     async def bindings(self) -> list[dict[str, Any]]:
         """All bindings of the virtual host. Raises NoManagementError."""
@@ -55,15 +67,16 @@ class Rabbitmqctl:
         return await asyncio.to_thread(self._rows, what, columns)
 
     def _rows(self, what: str, columns: Sequence[str]) -> list[dict[str, Any]]:
-        if self.port is not None:
+        if self._port is not None:
             listeners = self._read("status", "--formatter", "json")["listeners"]
-            if self.port not in {listener["port"] for listener in listeners}:
-                raise NoManagementError(f"rabbitmqctl tells of another broker: this one listens on port {self.port}")
-        rows: list[dict[str, Any]] = self._read(what, "-p", self.vhost, "--formatter", "json", *columns)
+            if self._port not in {listener["port"] for listener in listeners}:
+                raise NoManagementError(f"rabbitmqctl tells of another broker: none that listens on port {self._port}")
+            self._port = None
+        rows: list[dict[str, Any]] = self._read(what, "-p", self._vhost, "--formatter", "json", *columns)
         return rows
 
     def _read(self, *arguments: str) -> Any:
-        said = self.control(*arguments)
+        said = self._control(*arguments)
         try:
             return json.loads(said)
         except ValueError as error:
@@ -94,3 +107,9 @@ def _table(arguments: Any) -> dict[str, Any]:
     if isinstance(arguments, dict):
         return arguments
     return {str(each[0]): each[-1] for each in arguments or ()}
+
+
+def _definition(said: Any) -> dict[str, Any]:
+    """A policy's definition, which some versions give as JSON in JSON."""
+    definition: dict[str, Any] = json.loads(said) if isinstance(said, str) else said
+    return definition
