@@ -174,9 +174,11 @@ async def test_a_service_refuses_a_queue_with_other_arguments(database_url: str,
 
 
 async def test_a_consumer_waits_for_a_queue_that_is_not_there_yet(amqp_url: str) -> None:
-    """Only other arguments are refused."""
+    """Only other arguments are refused, and to ask makes no queue: it would have no bindings."""
     async with broker.connect(amqp_url, "test") as connection:
         await topology.refuse_other_arguments(connection, QUEUE)
+        assert await topology.other_arguments(connection, QUEUE) is None
+        assert "is missing" in str(await topology.missing_or_other(connection, QUEUE))
         await declare_classic(amqp_url, QUEUE)
         with pytest.raises(TopologyError, match="inequivalent arg"):
             await topology.refuse_other_arguments(connection, QUEUE)
