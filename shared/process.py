@@ -15,7 +15,7 @@ import uvloop
 from shared.health import Health
 from shared.messaging.facts import UNOBSERVED, Observer
 from shared.messaging.topology import TopologyError
-from shared.messaging.watchdog import DeafConsumerError
+from shared.messaging.watchdog import DeafConsumerError, StuckHandlerError
 from shared.observability import configure_observability
 from shared.settings import Settings, SettingsError, load_settings
 
@@ -25,13 +25,14 @@ log = structlog.get_logger(__name__)
 
 WRONG_SETTINGS = 2
 WRONG_TOPOLOGY = 3
-DEAF = 4
+HOPELESS = 4
 
 
 def run_service(name: str, serve: Serve) -> None:
     """Run `serve` until SIGTERM or SIGINT sets its stop event.
 
-    Exit 0 then, 2 if the settings are wrong, 3 if its queue is not what it must be, 4 if the broker has forgotten it.
+    Exit 0 then, 2 if the settings are wrong, 3 if its queue is not what it must be, 4 if the broker has forgotten it or
+    its handler does not come back.
     """
     try:
         settings = load_settings()
@@ -60,9 +61,9 @@ async def _until_signalled(name: str, serve: Serve, settings: Settings) -> int:
     except* TopologyError as refused:
         log.critical("topology.wrong", problem=str(_first(refused)))
         code = WRONG_TOPOLOGY
-    except* DeafConsumerError as deaf:
-        log.critical("process.gives_up", problem=str(_first(deaf)))
-        code = DEAF
+    except* (DeafConsumerError, StuckHandlerError) as hopeless:
+        log.critical("process.gives_up", problem=str(_first(hopeless)))
+        code = HOPELESS
     return code
 
 

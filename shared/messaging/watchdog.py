@@ -6,7 +6,7 @@ Health is said by the broker's own words, not by what the client believes.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -30,6 +30,10 @@ class DeafConsumerError(Exception):
     """New channels have not made the broker deliver again: the process must be started anew."""
 
 
+class StuckHandlerError(Exception):
+    """The handler does not come back: the process must be started anew, and its messages go to another."""
+
+
 @dataclass(frozen=True, slots=True)
 class Vigilance:
     """How often a watchdog looks, and how long a queue with ready messages may deliver nothing."""
@@ -38,20 +42,31 @@ class Vigilance:
     quiet_limit_s: float = 60.0
     #: An idle consumer is registered anew so often: not all that is wrong with one can be seen.
     renew_after_s: float = 600.0
+    #: A handler may be at one piece so long: longer than any mail, render or lot takes.
+    stuck_after_s: float = 900.0
 
 
 WATCHFUL = Vigilance()
 
 
 class Watchdog:
-    """Watches one queue's consumer, from channel to channel."""
+    """Watches one queue's consumer, from channel to channel. `at_work_s`: how long its handler is at one piece."""
 
-    def __init__(self, amqp_url: str, service: str, queue: str, vigilance: Vigilance, observer: Observer) -> None:
+    def __init__(
+        self,
+        amqp_url: str,
+        service: str,
+        queue: str,
+        vigilance: Vigilance,
+        observer: Observer,
+        at_work_s: Callable[[], float],
+    ) -> None:
         self._url = amqp_url
         self._name = f"{service} watching"
         self._queue = queue
         self._vigilance = vigilance
         self._observer = observer
+        self._at_work_s = at_work_s
         self._suspicion = Suspicion()
 
     @asynccontextmanager
@@ -60,14 +75,33 @@ class Watchdog:
 
         Raises:
             DeafConsumerError: after the block, if channel after channel was deaf.
+            StuckHandlerError: out of the block, which is cancelled.
         """
-        is_over = asyncio.Event()
+        is_over, is_stuck = asyncio.Event(), asyncio.Event()
         task = asyncio.create_task(self._watch(channel, settlement, is_over))
+        holder = asyncio.current_task()
+        assert holder is not None
+        stuck = asyncio.create_task(self._watch_handler(is_over, is_stuck, holder))
         try:
             yield
+        except asyncio.CancelledError as error:
+            if not is_stuck.is_set():
+                raise
+            holder.uncancel()
+            why = f"the handler has been at one piece for {self._vigilance.stuck_after_s:.0f} s"
+            raise StuckHandlerError(f"{self._queue}: {why}; its messages go to whoever comes next") from error
         finally:
             is_over.set()
-            await task
+            await asyncio.gather(task, stuck)
+
+    async def _watch_handler(
+        self, is_over: asyncio.Event, is_stuck: asyncio.Event, holder: asyncio.Task[object]
+    ) -> None:
+        while not await _within(is_over, self._vigilance.every_s):
+            if self._at_work_s() >= self._vigilance.stuck_after_s:
+                is_stuck.set()
+                holder.cancel()
+                return
 
     async def _watch(self, channel: ConsumerChannel, settlement: Settlement, is_over: asyncio.Event) -> None:
         while not await _within(is_over, self._vigilance.every_s):

@@ -5,20 +5,24 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import aio_pika
 import pytest
 from aiormq.channel import Channel
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared.db.session import open_database
 from shared.health import Health
 from shared.messaging import broker, topology
+from shared.messaging.envelope import Message
 from shared.messaging.facts import Consuming, Fact, NotConsuming
 from shared.messaging.loop import consume
+from shared.messaging.processing import Effect
 from shared.messaging.topology import TopologyError
-from shared.messaging.watchdog import DeafConsumerError, Vigilance
+from shared.messaging.watchdog import DeafConsumerError, StuckHandlerError, Vigilance
 from shared.messaging.wire import Tap
 from tests.integration.core import SUBSCRIPTION, Insert, effects, lay_out, publish, running
 from tests.waiting import eventually
@@ -109,6 +113,27 @@ async def test_a_queue_that_is_deleted_for_a_while(
         await eventually(lambda: is_saved(database_url, "after"), within=20)
         stop.set()
         await task
+
+
+class Stuck(Insert):
+    """Never comes back from its first message."""
+
+    async def save(self, tx: AsyncConnection, piece: Sequence[Message]) -> Sequence[Effect]:
+        await super().save(tx, piece)
+        await asyncio.Event().wait()
+        raise AssertionError
+
+
+async def test_a_handler_that_does_not_come_back_ends_the_process(database_url: str, amqp_url: str) -> None:
+    """A supervisor can then start another; what it held goes to whoever comes next, and no lock is left in the way."""
+    await lay_out(amqp_url, database_url)
+    await publish(amqp_url, ["first", "second"])
+    impatient = replace(WATCHED, vigilance=replace(WATCHED.vigilance, stuck_after_s=1))
+    with pytest.raises(StuckHandlerError, match="assigner: the handler has been at one piece for 1 s"):
+        async with running(database_url, amqp_url, Stuck(), impatient) as task:
+            await asyncio.wait_for(asyncio.shield(task), 30)
+    async with running(database_url, amqp_url, Insert()):
+        await eventually(lambda: is_saved(database_url, "first", "second"), within=20)
 
 
 async def is_ready(health: Health) -> bool:
