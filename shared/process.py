@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import signal
 import sys
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -13,7 +15,7 @@ import structlog
 import uvloop
 
 from shared.health import Health
-from shared.messaging.facts import UNOBSERVED, Observer
+from shared.messaging.facts import UNOBSERVED, Fact, Observer, Probe, Stuck
 from shared.messaging.topology import TopologyError
 from shared.messaging.watchdog import DeafConsumerError, StuckHandlerError
 from shared.observability import configure_observability
@@ -26,6 +28,8 @@ log = structlog.get_logger(__name__)
 WRONG_SETTINGS = 2
 WRONG_TOPOLOGY = 3
 HOPELESS = 4
+#: A process whose handler is stuck may need it to end: what it waits for may never come.
+GRACE_S = 30.0
 
 
 def run_service(name: str, serve: Serve) -> None:
@@ -57,7 +61,7 @@ async def _until_signalled(name: str, serve: Serve, settings: Settings) -> int:
     code = 0
     try:
         async with _observed(name, settings) as observer:
-            await serve(settings, stop_on_signals(), observer)
+            await serve(settings, stop_on_signals(), _LastResort(observer))
     except* TopologyError as refused:
         log.critical("topology.wrong", problem=str(_first(refused)))
         code = WRONG_TOPOLOGY
@@ -65,6 +69,24 @@ async def _until_signalled(name: str, serve: Serve, settings: Settings) -> int:
         log.critical("process.gives_up", problem=str(_first(hopeless)))
         code = HOPELESS
     return code
+
+
+class _LastResort:
+    """Ends the process some time after its handler was found stuck: in a thread, say, which nobody can end."""
+
+    def __init__(self, observer: Observer) -> None:
+        self._observer = observer
+
+    def depends_on(self, dependency: str, probe: Probe) -> None:
+        self._observer.depends_on(dependency, probe)
+
+    def observe(self, fact: Fact) -> None:
+        if isinstance(fact, Stuck):
+            log.critical("consumer.stuck", queue=fact.queue, why=fact.reason)
+            timer = threading.Timer(GRACE_S, os._exit, [HOPELESS])
+            timer.daemon = True
+            timer.start()
+        self._observer.observe(fact)
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -30,6 +30,14 @@ class NotConsuming:
 
 
 @dataclass(frozen=True, slots=True)
+class Stuck:
+    """The handler does not come back: the consumer is ended, and the process is to end."""
+
+    queue: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Taken:
     """A batch was taken from what had arrived."""
 
@@ -96,7 +104,7 @@ class PublishingFails:
     reason: str | None
 
 
-Fact = Consuming | NotConsuming | Taken | Saved | Settled | Waits | QueueSeen | OutboxSeen | PublishingFails
+Fact = Consuming | NotConsuming | Stuck | Taken | Saved | Settled | Waits | QueueSeen | OutboxSeen | PublishingFails
 
 
 class Observer(Protocol):

@@ -15,7 +15,7 @@ from aio_pika.exceptions import ChannelNotFoundEntity
 
 from shared.messaging import broker
 from shared.messaging.broker import ConsumerChannel, QueueState
-from shared.messaging.facts import NotConsuming, Observer, QueueSeen
+from shared.messaging.facts import NotConsuming, Observer, QueueSeen, Stuck
 from shared.messaging.settling import Settlement
 from shared.messaging.suspicion import GiveUp, Leave, Look, Rebuild, Renew, Suspicion, step
 
@@ -88,17 +88,21 @@ class Watchdog:
             if not is_stuck.is_set():
                 raise
             holder.uncancel()
-            why = f"the handler has been at one piece for {self._vigilance.stuck_after_s:.0f} s"
-            raise StuckHandlerError(f"{self._queue}: {why}; its messages go to whoever comes next") from error
+            raise StuckHandlerError(f"{self._queue}: {self._why_stuck}; what it holds goes to another") from error
         finally:
             is_over.set()
             await asyncio.gather(task, stuck)
+
+    @property
+    def _why_stuck(self) -> str:
+        return f"the handler has been at one piece for {self._vigilance.stuck_after_s:.0f} s"
 
     async def _watch_handler(
         self, is_over: asyncio.Event, is_stuck: asyncio.Event, holder: asyncio.Task[object]
     ) -> None:
         while not await _within(is_over, self._vigilance.every_s):
             if self._at_work_s() >= self._vigilance.stuck_after_s:
+                self._observer.observe(Stuck(self._queue, self._why_stuck))
                 is_stuck.set()
                 holder.cancel()
                 return

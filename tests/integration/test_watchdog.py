@@ -136,6 +136,31 @@ async def test_a_handler_that_does_not_come_back_ends_the_process(database_url: 
         await eventually(lambda: is_saved(database_url, "first", "second"), within=20)
 
 
+HANGS = """
+import asyncio, time
+from shared import process
+from shared.messaging.facts import Stuck
+
+async def serve(settings, stop, observer):
+    observer.observe(Stuck("assigner", "it hangs"))
+    await asyncio.to_thread(time.sleep, 600)
+
+process.GRACE_S = 0.2
+process.run_service("assigner", serve)
+"""
+
+
+async def test_a_process_whose_handler_hangs_in_a_thread_ends_all_the_same() -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", HANGS),
+        env={**os.environ, "LEADLINE_DATABASE_URL": "postgresql://nowhere", "LEADLINE_AMQP_URL": "amqp://nowhere"},
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, errors = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == 4, errors
+    assert b"consumer.stuck" in errors
+
+
 async def is_ready(health: Health) -> bool:
     return await health.problems() == []
 
