@@ -50,6 +50,8 @@ class MakeSheets:
         self._returns = TakeReturns(store)
         self._configured_key = sheet_key
         self._keys: SheetKeys | None = None
+        #: Sheets that were written, or were to be, and of which no document is known to say so.
+        self._untold: set[str] = set()
 
     async def prepare(
         self, database: Database, batch: Sequence[Message]
@@ -93,25 +95,27 @@ class MakeSheets:
         }
         if previous:
             yield Piece(previous_keys=sorted(previous))
-        keys = iter(
-            dict.fromkeys(event.sheet_key for event in events if isinstance(event, LeadAssigned | SheetDamaged))
-        )
-        anew = await self._overwritten(database, batch)
+        doubtful = [key for message in batch if (key := _doubtful(message)) is not None]
+        anew = await self._overwritten(database, [*self._untold, *doubtful])
+        self._untold = set(anew)
+        assigned = (event.sheet_key for event in events if isinstance(event, LeadAssigned))
+        keys = iter(dict.fromkeys((*anew, *assigned)))
         while some := list(islice(keys, KEYS_AT_ONCE)):
             async with database.reading() as connection:
                 sheets = await queries.sheets_to_make(connection, some, anew)
                 first = await queries.first_of_their_day(connection, sheets)
                 signing = (await self._sheet_keys(connection)).signing
             for chunk in in_chunks(sheets, LEADS_AT_ONCE):
+                self._untold |= {sheet.facts.sheet_key for sheet in chunk}
                 yield Piece(await self._make(chunk, first, signing))
+        self._untold.clear()  # who asks for more has committed what it got
 
-    async def _overwritten(self, database: Database, batch: Sequence[Message]) -> list[str]:
+    async def _overwritten(self, database: Database, doubtful: Sequence[str]) -> list[str]:
         """Give the sheets whose file is not what their document says: who wrote it last never came to tell.
 
-        If it died, its messages come again. If it was frozen before it wrote, they may be long done: then who is to
-        mail the file tells. Only those are looked at.
+        If it died, its messages come again. If it was frozen before it wrote, they may be long done: then it looks
+        itself when it comes round, and who is to mail the file tells. Only those are looked at.
         """
-        doubtful = [key for message in batch if (key := _doubtful(message)) is not None]
         if not doubtful:
             return []
         async with database.reading() as connection:
