@@ -343,6 +343,19 @@ class SheetReturned(Event):
         return self.sha256
 
 
+class SheetDamaged(Event):
+    """Notifier → documents. The sheet's file is not there, or not what its document says: make it anew."""
+
+    type: ClassVar[str] = "sheet.damaged"
+
+    document_id: int
+    sheet_key: str
+
+    @property
+    def key(self) -> str | None:
+        return self.sheet_key
+
+
 class NotificationSent(Event):
     """Notifier → CRM. These recipients have the mail."""
 
@@ -395,6 +408,7 @@ EVENTS: tuple[type[Event], ...] = (
     LotCompleted,
     DocumentReady,
     SheetReturned,
+    SheetDamaged,
     NotificationSent,
     OutcomeRecorded,
 )

@@ -11,7 +11,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from shared.errors import in_short
-from shared.messaging.facts import Consuming, Fact, NotConsuming, OutboxSeen, Probe, PublishingFails, QueueSeen, Waits
+from shared.messaging.facts import (
+    Consuming,
+    Fact,
+    NotConsuming,
+    OutboxSeen,
+    Probe,
+    PublishingFails,
+    QueueSeen,
+    Stuck,
+    Waits,
+)
 
 PROBE_WITHIN_S = 2.0
 #: The watchdog looks every 15 s; who has heard nothing of a queue for so long does not know.
@@ -43,7 +53,7 @@ class Health:
         match fact:
             case Consuming(queue):
                 self._know(queue, why_not_consuming=None, seen_at=self._now())
-            case NotConsuming(queue, reason):
+            case NotConsuming(queue, reason) | Stuck(queue, reason):
                 self._know(queue, why_not_consuming=reason)
             case QueueSeen(queue):
                 self._know(queue, seen_at=self._now())

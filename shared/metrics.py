@@ -21,6 +21,7 @@ from shared.messaging.facts import (
     QueueSeen,
     Saved,
     Settled,
+    Stuck,
     Taken,
     Waits,
 )
@@ -28,7 +29,7 @@ from shared.messaging.facts import (
 _Metric = TypeVar("_Metric")
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
-BATCH_BUCKETS = (1, 2, 5, 10, 20, 50, 100, 200)
+BATCH_BUCKETS = (1, 2, 5, 10, 20, 50, 100, 200, 500)
 SAVE_BUCKETS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 12, 60)
 LEAD_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1_800)
 #: Ends of messages as counters, each with what it counts.
@@ -112,7 +113,7 @@ class Metrics:
                 self._consumers.labels(queue).set(consumers)
             case Consuming(queue):
                 self._consuming.labels(queue).set(1)
-            case NotConsuming(queue):
+            case NotConsuming(queue) | Stuck(queue):
                 self._consuming.labels(queue).set(0)
             case Waits(queue, what, is_breaker):
                 self._waiting.labels(queue).set(what is not None)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import signal
 import sys
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -13,9 +15,9 @@ import structlog
 import uvloop
 
 from shared.health import Health
-from shared.messaging.facts import Observer
+from shared.messaging.facts import Fact, Observer, Probe, Stuck
 from shared.messaging.topology import TopologyError
-from shared.messaging.watchdog import DeafConsumerError
+from shared.messaging.watchdog import DeafConsumerError, StuckHandlerError
 from shared.observability import configure_observability
 from shared.settings import Settings, SettingsError, load_settings
 
@@ -25,13 +27,16 @@ log = structlog.get_logger(__name__)
 
 WRONG_SETTINGS = 2
 WRONG_TOPOLOGY = 3
-DEAF = 4
+HOPELESS = 4
+#: A process whose handler is stuck may need it to end: what it waits for may never come.
+GRACE_S = 30.0
 
 
 def run_service(name: str, serve: Serve) -> None:
     """Run `serve` until SIGTERM or SIGINT sets its stop event.
 
-    Exit 0 then, 2 if the settings are wrong, 3 if its queue is not what it must be, 4 if the broker has forgotten it.
+    Exit 0 then, 2 if the settings are wrong, 3 if its queue is not what it must be, 4 if the broker has forgotten it or
+    its handler does not come back.
     """
     try:
         settings = load_settings()
@@ -56,14 +61,32 @@ async def _until_signalled(name: str, serve: Serve, settings: Settings) -> int:
     code = 0
     try:
         async with _observed(name, settings) as observer:
-            await serve(settings, stop_on_signals(), observer)
+            await serve(settings, stop_on_signals(), _LastResort(observer))
     except* TopologyError as refused:
         log.critical("topology.wrong", problem=str(_first(refused)))
         code = WRONG_TOPOLOGY
-    except* DeafConsumerError as deaf:
-        log.critical("process.gives_up", problem=str(_first(deaf)))
-        code = DEAF
+    except* (DeafConsumerError, StuckHandlerError) as hopeless:
+        log.critical("process.gives_up", problem=str(_first(hopeless)))
+        code = HOPELESS
     return code
+
+
+class _LastResort:
+    """Ends the process some time after its handler was found stuck: in a thread, say, which nobody can end."""
+
+    def __init__(self, observer: Observer) -> None:
+        self._observer = observer
+
+    def depends_on(self, dependency: str, probe: Probe) -> None:
+        self._observer.depends_on(dependency, probe)
+
+    def observe(self, fact: Fact) -> None:
+        if isinstance(fact, Stuck):
+            log.critical("consumer.stuck", queue=fact.queue, why=fact.reason)
+            timer = threading.Timer(GRACE_S, os._exit, [HOPELESS])
+            timer.daemon = True
+            timer.start()
+        self._observer.observe(fact)
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

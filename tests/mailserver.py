@@ -11,7 +11,12 @@ from typing import Any
 from aiosmtpd.smtp import SMTP, Envelope, Session, syntax
 
 #: What the server says to a recipient whose name begins so.
-REFUSALS = {"full": "450 4.2.2 Mailbox full", "gone": "550 5.1.1 No such user", "closing": "421 4.3.2 Closing"}
+REFUSALS = {
+    "full": "450 4.2.2 Mailbox full",
+    "gone": "550 5.1.1 No such user",
+    "closing": "421 4.3.2 Closing",
+    "many": "452 4.5.3 Too many recipients",
+}
 
 
 @dataclass
@@ -27,6 +32,10 @@ class Server:
     data_answer: str = "250 2.0.0 Kept"
     before_the_dot_is_answered: Callable[[SMTP], None] = lambda _smtp: None
     at_data: Callable[[SMTP], Awaitable[bool]] | None = None
+    #: Each answer takes so long, the greeting too.
+    answers_after_s: float = 0
+    #: Instead of a greeting; then it hangs up.
+    turned_away_by: str = ""
 
     async def handle_EHLO(  # noqa: N802 (aiosmtpd's name)
         self, _smtp: SMTP, session: Session, _envelope: Envelope, name: str, answer: list[str]
@@ -73,7 +82,18 @@ class Server:
 
 
 class Protocol(SMTP):
-    """aiosmtpd's, with a place to fail at DATA."""
+    """aiosmtpd's, with places to be slow, to be full, and to fail at DATA."""
+
+    async def push(self, status: Any) -> None:
+        """Answer, when and as told to."""
+        server: Server = self.event_handler
+        is_last_line = str(status)[3:4] != "-"
+        await asyncio.sleep(server.answers_after_s if is_last_line else 0)
+        if server.turned_away_by and str(status).startswith("220"):
+            await super().push(server.turned_away_by)
+            hang_up(self)
+            return
+        await super().push(status)
 
     @syntax("DATA")
     async def smtp_DATA(self, arg: str) -> None:  # noqa: N802 (aiosmtpd's name)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
 import aio_pika
+from aio_pika.abc import AbstractConnection
 from aio_pika.exceptions import ChannelPreconditionFailed
 from sqlalchemy import text
 
 import migrations
-from services.cli.doctor.management import NoManagementError, management_of
+from services.cli.doctor.management import NoManagementError
+from services.cli.doctor.tellers import first_told, tellers_of
 from services.cli.failures import CommandError
 from shared.db.session import Database, open_database
 from shared.messaging import broker, moving, topology
@@ -54,14 +56,21 @@ class Verification:
     checks: Sequence[Check]
 
 
-def set_up(settings: Settings, *, migrates_queues: bool = False, wait_s: float = 0.0) -> list[Moved]:
+def set_up(
+    settings: Settings,
+    *,
+    migrates_queues: bool = False,
+    wait_s: float = 0.0,
+    warn: Callable[[str], None] = lambda _: None,
+) -> list[Moved]:
     """Migrate the database to the newest revision, and declare the topology. Idempotent, safe when two run at once.
 
     With `migrates_queues`, queues that exist with other arguments are moved, and moves that were interrupted completed.
+    `warn` is told, before a queue is moved, that others' bindings of it cannot be seen.
     """
     asyncio.run(_reachable(settings))
     migrations.upgrade(settings.database)
-    moved = asyncio.run(_migrate_queues(settings, wait_s)) if migrates_queues else []
+    moved = asyncio.run(_migrate_queues(settings, wait_s, warn)) if migrates_queues else []
     asyncio.run(_declare(settings.amqp_url))
     return moved
 
@@ -104,7 +113,7 @@ def _interrupted(queue: str) -> str:
     return f"the move of the queue {queue!r} was interrupted: run `leadline setup --migrate-queues`, which completes it"
 
 
-async def _migrate_queues(settings: Settings, wait_s: float) -> list[Moved]:
+async def _migrate_queues(settings: Settings, wait_s: float, warn: Callable[[str], None]) -> list[Moved]:
     try:
         async with (
             broker.connect(settings.amqp_url, "leadline setup") as connection,
@@ -112,7 +121,7 @@ async def _migrate_queues(settings: Settings, wait_s: float) -> list[Moved]:
         ):
             async with connection.channel() as channel:
                 await topology.declare_exchanges(channel)
-            strangers = await _strangers(settings)
+            strangers = await _strangers(settings, warn) if await _is_any_other(connection) else {}
             moves = [
                 await moving.move(connection, publisher, queue, strangers=strangers.get(queue, ()), wait_s=wait_s)
                 for queue in topology.queue_arguments()
@@ -124,11 +133,22 @@ async def _migrate_queues(settings: Settings, wait_s: float) -> list[Moved]:
     return [moved for moved in moves if moved.aside or moved.back]
 
 
-async def _strangers(settings: Settings) -> dict[str, list[topology.Binding]]:
-    """Give the bindings of our queues that are not ours, where the management API tells them."""
+async def _is_any_other(connection: AbstractConnection) -> bool:
+    """Whether any queue is to be moved, or is on its way."""
+    for queue in topology.queue_arguments():
+        if await topology.other_arguments(connection, queue) is not None or await moving.is_under_way(
+            connection, queue
+        ):
+            return True
+    return False
+
+
+async def _strangers(settings: Settings, warn: Callable[[str], None]) -> dict[str, list[topology.Binding]]:
+    """Give the bindings of our queues that are not ours, where anybody tells them."""
     try:
-        bindings = await management_of(settings.amqp_url, settings.rabbitmq_api_url).bindings()
-    except NoManagementError:
+        bindings = await first_told(tellers_of(settings), lambda teller: teller.bindings())
+    except NoManagementError as error:
+        warn(f"bindings that others have made to a moved queue cannot be seen and are not kept: {error}")
         return {}
     found: dict[str, list[topology.Binding]] = {}
     for each in bindings:

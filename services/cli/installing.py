@@ -25,7 +25,10 @@ def setup(
 ) -> None:
     """Migrate the database and declare the queues; again is no harm."""
     settings = load_settings()
-    for moved in installation.set_up(settings, migrates_queues=migrate_queues, wait_s=wait):
+    moves = installation.set_up(
+        settings, migrates_queues=migrate_queues, wait_s=wait, warn=lambda said: typer.echo(said, err=True)
+    )
+    for moved in moves:
         typer.echo(f"moved {moved.queue}: {moved.aside} messages aside, {moved.back} back", err=True)
     show(asyncio.run(installation.verify(settings)), as_json=as_json)
 

@@ -46,6 +46,7 @@ FLOWS: Mapping[str, Flow] = {
     "lot.completed": Flow(("assigner", "scheduler"), ("notifier", "CRM")),
     "document.ready": Flow(("documents", "scheduler"), ("notifier",)),
     "sheet.returned": Flow(("command line", "drop folder", "mailbox", "HTTP API"), ("documents",)),
+    "sheet.damaged": Flow(("notifier",), ("documents",)),
     "notification.sent": Flow(("notifier",), ("CRM",)),
     "outcome.recorded": Flow(("documents",), ("webhooks", "CRM")),
 }

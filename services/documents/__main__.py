@@ -1,4 +1,4 @@
-"""Documents: lead.assigned, lead.unassigned → document.ready; sheet.returned → outcome.recorded, lead.closed …"""
+"""Documents: lead.assigned, lead.unassigned, sheet.damaged → document.ready; sheet.returned → outcome.recorded …"""
 
 from __future__ import annotations
 

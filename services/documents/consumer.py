@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Collection, Iterator, Mapping, Seque
 from dataclasses import dataclass
 from itertools import islice
 
+import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.documents import queries
@@ -15,13 +16,15 @@ from services.documents.queries import Kept, Sheet
 from services.documents.rendering import Render, render_here
 from services.documents.returning import ReturnedPiece, TakeReturns
 from shared.db.session import Database
-from shared.events import DocumentReady, LeadAssigned, LeadUnassigned, SheetReturned
+from shared.events import DocumentReady, LeadAssigned, LeadUnassigned, SheetDamaged, SheetReturned
 from shared.messaging.envelope import Message
 from shared.messaging.processing import Effect, Subscription
 from shared.sheetkeys import SheetKeys, read_keys
 from shared.sheetstore import SheetStore
 
-SUBSCRIPTION = Subscription(queue="documents", events=(LeadAssigned, LeadUnassigned, SheetReturned))
+log = structlog.get_logger(__name__)
+
+SUBSCRIPTION = Subscription(queue="documents", events=(LeadAssigned, LeadUnassigned, SheetReturned, SheetDamaged))
 #: Sheets that are looked up at once, and leads that are rendered and saved at once: what bounds the memory of a lot.
 KEYS_AT_ONCE = 25
 LEADS_AT_ONCE = 700
@@ -47,6 +50,8 @@ class MakeSheets:
         self._returns = TakeReturns(store)
         self._configured_key = sheet_key
         self._keys: SheetKeys | None = None
+        #: Sheets that were written, or were to be, and of which no document is known to say so.
+        self._untold: set[str] = set()
 
     async def prepare(
         self, database: Database, batch: Sequence[Message]
@@ -90,31 +95,35 @@ class MakeSheets:
         }
         if previous:
             yield Piece(previous_keys=sorted(previous))
-        keys = iter(dict.fromkeys(event.sheet_key for event in events if isinstance(event, LeadAssigned)))
-        anew = await self._overwritten(database, batch)
+        doubtful = [key for message in batch if (key := _doubtful(message)) is not None]
+        anew = await self._overwritten(database, [*self._untold, *doubtful])
+        self._untold = set(anew)
+        assigned = (event.sheet_key for event in events if isinstance(event, LeadAssigned))
+        keys = iter(dict.fromkeys((*anew, *assigned)))
         while some := list(islice(keys, KEYS_AT_ONCE)):
             async with database.reading() as connection:
                 sheets = await queries.sheets_to_make(connection, some, anew)
                 first = await queries.first_of_their_day(connection, sheets)
                 signing = (await self._sheet_keys(connection)).signing
             for chunk in in_chunks(sheets, LEADS_AT_ONCE):
+                self._untold |= {sheet.facts.sheet_key for sheet in chunk}
                 yield Piece(await self._make(chunk, first, signing))
+        self._untold.clear()  # who asks for more has committed what it got
 
-    async def _overwritten(self, database: Database, batch: Sequence[Message]) -> list[str]:
-        """Give the sheets whose file is not what their document says: who wrote it last died before it could tell.
+    async def _overwritten(self, database: Database, doubtful: Sequence[str]) -> list[str]:
+        """Give the sheets whose file is not what their document says: who wrote it last never came to tell.
 
-        Its messages come again, so only what came again is looked at.
+        If it died, its messages come again. If it was frozen before it wrote, they may be long done: then it looks
+        itself when it comes round, and who is to mail the file tells. Only those are looked at.
         """
-        came_again = [
-            message.event.sheet_key
-            for message in batch
-            if isinstance(message.event, LeadAssigned) and message.delivery.delivery_count
-        ]
-        if not came_again:
+        if not doubtful:
             return []
         async with database.reading() as connection:
-            there = await queries.standing(connection, came_again)
-        return [e.sheet_key for e in there if not await asyncio.to_thread(self._store.holds, e.file_path, e.sha256)]
+            there = await queries.standing(connection, doubtful)
+        anew = [e.sheet_key for e in there if not await asyncio.to_thread(self._store.holds, e.file_path, e.sha256)]
+        for sheet_key in anew:
+            log.warning("sheet.made_anew", sheet_key=sheet_key)
+        return anew
 
     async def _sheet_keys(self, connection: AsyncConnection) -> SheetKeys:
         """The keys, read once: they do not change while the service runs."""
@@ -131,6 +140,15 @@ class MakeSheets:
     def _keep(self, sheet: Sheet, path: str, content: bytes) -> Kept:
         stored = self._store.write(path, content)
         return Kept(sheet, stored.path, stored.sha256, stored.size)
+
+
+def _doubtful(message: Message) -> str | None:
+    match message.event:
+        case SheetDamaged(sheet_key=key):
+            return key
+        case LeadAssigned(sheet_key=key) if message.delivery.delivery_count:
+            return key
+    return None
 
 
 def _path(sheet: Sheet, *, is_first: bool) -> str:

@@ -1,4 +1,4 @@
-"""Notifier: document.ready, lot.completed → mails, notification.sent."""
+"""Notifier: document.ready, lot.completed → mails, notification.sent, sheet.damaged."""
 
 from __future__ import annotations
 

@@ -21,10 +21,10 @@ from services.notifier.errands import Desk, Errand, StoreErrand, UnknownSubjectE
 from services.notifier.mailer import MailServerGoneError
 from services.notifier.pacing import Pace
 from services.notifier.planning import Note, Pin, Send, Step, Visit, merged, outcome
-from services.notifier.posting import Post
+from services.notifier.posting import DamagedSheetsError, Post
 from services.notifier.results import Result
 from shared.db.session import Database
-from shared.events import DocumentReady, LotCompleted, NotificationSent
+from shared.events import DocumentReady, LotCompleted, NotificationSent, SheetDamaged
 from shared.messaging.envelope import Message
 from shared.messaging.processing import Busy, Deferred, Effect, Rejected, Subscription
 from shared.outage import DependencyGoneError
@@ -56,7 +56,14 @@ class Mailed:
     sheets: Sequence[tuple[int, str]] = ()
 
 
-Piece = Noted | Pinned | Mailed | Busy | Rejected
+@dataclass(frozen=True, slots=True)
+class Damaged:
+    """Sheets whose files cannot be mailed, by their documents: they are to be made anew."""
+
+    sheets: Sequence[tuple[int, str]]
+
+
+Piece = Noted | Pinned | Mailed | Damaged | Busy | Rejected
 
 
 class MailSheets:
@@ -98,6 +105,8 @@ class MailSheets:
             case Mailed(message, result, sheets):
                 notification_id = await results.record(tx, result)
                 return [*_told(notification_id, result, sheets), *_deferred(message, result)]
+            case Damaged(sheets):
+                return [SheetDamaged(document_id=document_id, sheet_key=key) for document_id, key in sheets]
 
     async def _run(self, database: Database, message: Message, errand: Errand) -> AsyncGenerator[Piece, None]:
         """Do one step after the other, until there is nothing left or somebody else is at it: a claim for each."""
@@ -121,8 +130,16 @@ class MailSheets:
                 step = await errand.look(claim, self._desk, visit)  # another may have done it meanwhile
                 if isinstance(step, Note | Send):
                     visit.tried.add(step.mail.key)
-                if step is not None:
-                    yield await self._do(claim, message, errand, step)
+                if step is None:
+                    continue
+                try:
+                    piece = await self._do(claim, message, errand, step)
+                except DamagedSheetsError as error:
+                    # Told, and failed all the same: on the ladder the message waits until the sheet is made anew, and
+                    # where all files are gone, as with a folder that is not mounted, the breaker opens.
+                    yield Damaged(error.sheets)
+                    raise
+                yield piece
 
     async def _do(self, claim: AsyncConnection, message: Message, errand: Errand, step: Step) -> Piece:
         try:

@@ -31,6 +31,7 @@ from services.notifier.planning import Carried, Delivery, LotSheet, Mail, Pin, S
 from services.notifier.queries import Sheet
 from shared.sheetkeys import read_keys
 from shared.sheetlinks import sign_link
+from shared.sheetstore import DamagedFileError
 
 #: A mail's own words have less, in all likelihood; nearer to the limit they are counted.
 _GENEROUS_BYTES = 256_000
@@ -60,6 +61,15 @@ class Posted:
 
     deliveries: tuple[Delivery, ...]
     sheets: tuple[tuple[int, str], ...] = ()
+
+
+class DamagedSheetsError(Exception):
+    """Files of sheets are not there, or not what their documents say. `sheets`: document and key of each."""
+
+    def __init__(self, sheets: Sequence[Sheet]) -> None:
+        named = ", ".join(PurePosixPath(each.file_path).name for each in sheets)
+        super().__init__(f"not there, or not what was made: {named}; documents is told to make them anew")
+        self.sheets = tuple((each.id, each.sheet_key) for each in sheets)
 
 
 class Post:
@@ -92,6 +102,7 @@ class Post:
 
         Raises:
             MailServerGoneError: nobody has an answer.
+            DamagedSheetsError: nothing is sent.
         """
         refused = {each.address: said for each in step.shown if (said := _unusable(each))}
         usable = [each for each in step.left if each.address not in refused]
@@ -134,11 +145,20 @@ class Post:
         return Letter(mail.message_id, self._sender, shown, content, attachments)
 
     def _attached(self, sheets: Sequence[Sheet], how: Carried) -> tuple[Attachment, ...]:
-        return tuple(
-            Attachment(PurePosixPath(each.file_path).name, self._read_sheet(each.file_path, each.sha256))
-            for each in sheets
-            if each.id in how.attached
-        )
+        attached: list[Attachment] = []
+        damaged: list[Sheet] = []
+        for each in sheets:
+            if each.id not in how.attached:
+                continue
+            try:
+                content = self._read_sheet(each.file_path, each.sha256)
+            except (FileNotFoundError, DamagedFileError):
+                damaged.append(each)
+            else:
+                attached.append(Attachment(PurePosixPath(each.file_path).name, content))
+        if damaged:
+            raise DamagedSheetsError(damaged)
+        return tuple(attached)
 
     async def _linked(self, connection: AsyncConnection, sheets: Sequence[Sheet]) -> list[Link]:
         if self._links is None or not sheets:

@@ -16,7 +16,7 @@ import aio_pika
 import aiormq
 from aio_pika.abc import AbstractChannel, AbstractConnection
 from aiormq.channel import Channel as UnderlayChannel
-from aiormq.exceptions import ChannelInvalidStateError
+from aiormq.exceptions import ChannelInvalidStateError, ChannelNotFoundEntity
 
 from shared.messaging import frames
 from shared.messaging.envelope import Delivery, Outgoing, new_message_id
@@ -211,6 +211,33 @@ async def open_publishing_channel(connection: AbstractConnection) -> PublishingC
     return PublishingChannel(underlay, connection.wire, _tapped(connection, underlay))
 
 
+class QueueLook:
+    """Sees whether queues are there, on a channel of its own that it opens when needed."""
+
+    def __init__(self, connection: AbstractConnection) -> None:
+        self._connection = connection
+        self._channel: UnderlayChannel | None = None
+
+    async def missing(self, queues: Sequence[str]) -> str | None:
+        """Name the first of these queues that is not there; None: all are. Raises one of BROKER_ERRORS."""
+        async with asyncio.timeout(CONFIRM_TIMEOUT_S):
+            for queue in queues:
+                if not await self._is_there(queue):
+                    return queue
+        return None
+
+    async def _is_there(self, queue: str) -> bool:
+        if self._channel is None or self._channel.is_closed:
+            with _speaking():
+                self._channel = await _underlay(await self._connection.channel(publisher_confirms=False))
+        try:
+            with _speaking():
+                await self._channel.queue_declare(queue, passive=True)
+        except ChannelNotFoundEntity:
+            return False
+        return True
+
+
 async def _underlay(channel: AbstractChannel) -> UnderlayChannel:
     underlay = await channel.get_underlay_channel()
     assert isinstance(underlay, UnderlayChannel)
@@ -251,6 +278,7 @@ __all__ = [
     "ChannelInvalidStateError",
     "ConsumerChannel",
     "PublishingChannel",
+    "QueueLook",
     "QueueState",
     "Refused",
     "Unroutable",

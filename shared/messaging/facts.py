@@ -30,6 +30,14 @@ class NotConsuming:
 
 
 @dataclass(frozen=True, slots=True)
+class Stuck:
+    """The handler does not come back: the consumer is ended, and the process is to end."""
+
+    queue: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Taken:
     """A batch was taken from what had arrived."""
 
@@ -104,7 +112,19 @@ class Answered:
     status: int
 
 
-Fact = Consuming | NotConsuming | Taken | Saved | Settled | Waits | QueueSeen | OutboxSeen | PublishingFails | Answered
+Fact = (
+    Consuming
+    | NotConsuming
+    | Stuck
+    | Taken
+    | Saved
+    | Settled
+    | Waits
+    | QueueSeen
+    | OutboxSeen
+    | PublishingFails
+    | Answered
+)
 
 
 class Observer(Protocol):

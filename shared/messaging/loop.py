@@ -52,14 +52,15 @@ async def consume(
     Raises:
         TopologyError: the queue has other arguments than it must have.
         DeafConsumerError: the broker delivers nothing, on one new channel after the other.
+        StuckHandlerError: the handler does not come back.
     """
     queue = subscription.queue
     observer.depends_on("database", database.probe)
     observer.observe(NotConsuming(queue, "it has just started"))
-    watchdog = Watchdog(amqp_url, service, queue, subscription.vigilance, observer)
     async with open_publisher(amqp_url, service, observer) as publisher:
         dispatch = Dispatch(publisher)
         processor = Processor(service, database, handler, subscription, dispatch, probes or {}, observer)
+        watchdog = Watchdog(amqp_url, service, queue, subscription.vigilance, observer, processor.at_work_s)
 
         async def one_channel() -> None:
             async with (

@@ -125,6 +125,7 @@ class Processor:
         self._settlement: Settlement
         #: Culprits, not yet sent to the ladder: if all that follow fail alike, they are none.
         self._held: deque[tuple[Arrival, BaseException]] = deque()
+        self._at_work_since: float | None = None
 
     def begin(self, settlement: Settlement, deliveries: Deliveries) -> None:
         """Serve a new channel from now on. What was held came on the old one, and comes again."""
@@ -137,6 +138,10 @@ class Processor:
     @property
     def holds_culprits(self) -> bool:
         return bool(self._held)
+
+    def at_work_s(self) -> float:
+        """How long the handler has been at one piece; 0 while it has nothing to do, or waits for a dependency."""
+        return 0.0 if self._at_work_since is None else time.monotonic() - self._at_work_since
 
     async def process(self, batch: Sequence[Arrival], *, in_place: bool = False) -> None:
         """Bring every arrival to its end, or hold it; unsettled stays what a lost channel or a stop interrupts.
@@ -229,11 +234,14 @@ class Processor:
 
     async def _attempt(self, part: Sequence[Arrival]) -> tuple[failures.Action, Sequence[Apart], BaseException]:
         keys = tuple(arrival.key for arrival in part)
+        self._at_work_since = time.monotonic()
         try:
             refused = await self._run(part)
         except Exception as error:  # classified here; what it leads to is the action
             self._state, action = failures.step(self._state, failures.Failed(failures.classify(error), keys))
             return action, (), error
+        finally:
+            self._at_work_since = None
         through = failures.Through(keys, tells=any(isinstance(arrival, Message) for arrival in part))
         self._state, action = failures.step(self._state, through)
         return action, refused, NO_ERROR
@@ -247,6 +255,7 @@ class Processor:
             async with aclosing(self._handler.prepare(self._database, messages)) as pieces:
                 async for piece in pieces:
                     refused += await self._save(piece, messages, traces)
+                    self._at_work_since = time.monotonic()
             await self._resolve(messages, refused)
         return refused
 

@@ -8,10 +8,11 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 import structlog
 
-from shared.messaging import broker
+from shared.messaging import broker, rollcall
 from shared.messaging.envelope import Outgoing
 from shared.messaging.facts import UNOBSERVED, Observer, PublishingFails
 from shared.messaging.outbox import OutboxRow
+from shared.messaging.rollcall import RollCall
 from shared.messaging.topology import EVENTS_EXCHANGE, REQUEUE_EXCHANGE, queues_for
 
 log = structlog.get_logger(__name__)
@@ -38,16 +39,19 @@ class Publisher:
         self._resources = AsyncExitStack()
         self._leaving: set[asyncio.Task[None]] = set()
         self._channel: broker.PublishingChannel | None = None
+        self._roll_call: RollCall | None = None
 
     async def publish(self, messages: Sequence[Outgoing]) -> None:
-        """Return when the broker has confirmed every message.
+        """Return when the broker has confirmed every message, and each queue of ours was there to take it.
 
         Raises:
-            PublishError: some are not confirmed: the broker is away, or no queue takes one.
+            PublishError: some are not confirmed: the broker is away, or one of our queues is.
         """
         try:
             for start in range(0, len(messages), CHUNK):
                 await self._publish(messages[start : start + CHUNK])
+            if rollcall.concerns(messages):
+                await self._call_the_roll()
         except PublishError as error:
             self._note(str(error))
             raise
@@ -95,6 +99,16 @@ class Publisher:
         if refused:
             await self._detour(refused)
 
+    async def _call_the_roll(self) -> None:
+        if self._roll_call is None:
+            raise PublishError("the connection was lost before it was seen whether all queues are there")
+        try:
+            queue = await self._roll_call.missing()
+        except broker.BROKER_ERRORS as error:
+            raise PublishError(f"the broker does not say whether all queues are there: {error}") from error
+        if queue is not None:
+            raise PublishError(f"the queue {queue!r} is missing: run `leadline setup`")
+
     async def _leave_if_silent(self, channel: broker.PublishingChannel) -> None:
         """Give up a connection on which nothing comes back any more, unless the broker has said that it is blocked.
 
@@ -138,6 +152,7 @@ class Publisher:
                     broker.connect(self._url, f"{self._app_id} publishing")
                 )
                 self._channel = await broker.open_publishing_channel(connection)
+                self._roll_call = RollCall(broker.QueueLook(connection))
             return self._channel
 
     async def close(self) -> None:

@@ -32,6 +32,10 @@ DEAD_QUEUE = "dead"
 WORK_DELIVERY_LIMIT = 20
 DEAD_DELIVERY_LIMIT = 1_000_000
 
+#: The broker refuses to make a quorum queue with it, and does not compare it with what one has: to declare with it asks
+#: whether a queue is as it must be.
+NEVER_MADE_WITH = {"x-max-priority": 1}
+
 #: The ladder: a message that failed n times waits on the n-th rung; after the last it is dead.
 RETRY_DELAYS_MS = {"5s": 5_000, "30s": 30_000, "2m": 120_000, "10m": 600_000, "1h": 3_600_000}
 LADDER = tuple(RETRY_DELAYS_MS)
@@ -53,7 +57,7 @@ WORK_QUEUES = (
     WorkQueue("ingest", ("lead.created", "lead.updated")),
     WorkQueue("assigner", ("lead.accepted", "lead.taken", "lead.closed", "lead.reopened", "assignment.requested")),
     WorkQueue("assigner.lots", ("lot.requested",)),
-    WorkQueue("documents", ("lead.assigned", "lead.unassigned", "sheet.returned")),
+    WorkQueue("documents", ("lead.assigned", "lead.unassigned", "sheet.returned", "sheet.damaged")),
     WorkQueue("notifier", ("document.ready", "lot.completed")),
     WorkQueue("webhooks", ("lead.assigned", "lead.unassigned", "outcome.recorded")),
 )
@@ -63,6 +67,12 @@ WORK_QUEUES = (
 def queues_for(event_type: str) -> tuple[str, ...]:
     """Name our queues that take an event type."""
     return tuple(queue.name for queue in WORK_QUEUES if event_type in queue.event_types)
+
+
+def shared_event_types() -> dict[str, tuple[str, ...]]:
+    """Give the event types that several queues of ours take, with these queues."""
+    types = {event_type for queue in WORK_QUEUES for event_type in queue.event_types}
+    return {event_type: queues for event_type in sorted(types) if len(queues := queues_for(event_type)) > 1}
 
 
 def queue_arguments() -> dict[str, dict[str, Any]]:
@@ -156,22 +166,24 @@ async def refuse_other_arguments(connection: AbstractConnection, queue: str) -> 
     Raises:
         TopologyError: it has others.
     """
-    try:
-        async with connection.channel() as channel:
-            await channel.declare_queue(queue, passive=True)
-    except ChannelNotFoundEntity:
-        return
     if (problem := await other_arguments(connection, queue)) is not None:
         raise TopologyError(problem)
 
 
 async def other_arguments(connection: AbstractConnection, queue: str) -> str | None:
-    """Say in words how the arguments of a queue that exists differ from those it must have; None if they do not."""
+    """Say in words how a queue's arguments differ from those it must have; None if not, or if there is no queue.
+
+    Makes none, also where somebody deletes the queue at this moment: it would have no bindings.
+    """
     try:
         async with connection.channel() as channel:
-            await channel.declare_queue(queue, durable=True, arguments=queue_arguments()[queue])
+            await channel.declare_queue(queue, durable=True, arguments=queue_arguments()[queue] | NEVER_MADE_WITH)
     except ChannelPreconditionFailed as error:
         how = str(error).partition(" - ")[2] or str(error)
+        if "inequivalent" not in how:
+            return None
+        if any(name in how for name in NEVER_MADE_WITH):
+            how = "it is no quorum queue"
         return (
             f"the queue {queue!r} is not as Leadline declares it: {how}; stop what consumes it,"
             " then run `leadline setup --migrate-queues`, which moves its messages to a new one"

@@ -126,6 +126,22 @@ async def test_a_broker_that_is_gone_without_a_word(ground: Ground) -> None:
     await assert_once(amqp_url, ["before", "after"])
 
 
+async def test_a_broker_that_is_slow(ground: Ground) -> None:
+    """All it says and hears is a quarter of a second late: nothing is wrong, nothing is given up or done twice."""
+    database_url, amqp_url = ground.take()
+    await lay_out(amqp_url, database_url)
+    lead_ids = [f"lead{number}" for number in range(20)]
+    watched = replace(SUBSCRIPTION, vigilance=Vigilance(every_s=0.5))
+    async with open_proxy(amqp_url) as proxy:
+        proxy.delay_s = 0.25
+        async with running(database_url, proxy.url, Insert(), watched):
+            await publish(amqp_url, lead_ids)
+            await eventually(lambda: saved(database_url, len(lead_ids)), within=30)
+            await eventually(lambda: is_outbox_empty(database_url), within=30)
+            proxy.delay_s = 0
+    await assert_once(amqp_url, lead_ids)
+
+
 async def test_a_lock_that_is_held_holds_up_one_batch(ground: Ground) -> None:
     """Its statement is cut again and again; another replica goes on, and what waited is through when it is let go."""
     database_url, amqp_url = ground.take()

@@ -18,7 +18,7 @@ from shared.events import LeadAccepted, LeadUnassigned
 from shared.messaging import broker, outbox, topology
 from shared.messaging.envelope import Outgoing
 from shared.messaging.processing import Subscription
-from shared.messaging.publisher import open_publisher
+from shared.messaging.publisher import PublishError, open_publisher
 from tests.conftest import sql
 from tests.integration.core import SUBSCRIPTION, Insert, Replica, drain, effects, lay_out, publish, running
 from tests.proxy import open_proxy
@@ -87,6 +87,23 @@ async def test_a_queue_that_vanishes_is_waited_for(core: tuple[str, str]) -> Non
         await lay_out(amqp_url, database_url)
         await publish(amqp_url, ["after"])
         await eventually(lambda: are_saved(database_url, ["after"]), within=10)
+
+
+async def test_what_two_queues_take_waits_for_both(core: tuple[str, str]) -> None:
+    """The broker confirms it to the one that is left; we do not. What other queues take goes on."""
+    _, amqp_url = core
+    for_both = Outgoing("lead.unassigned", b"{}")
+    async with open_publisher(amqp_url, "test") as publisher, channel(amqp_url) as opened:
+        await publisher.publish([for_both])
+        for queue in ("documents", "webhooks"):
+            await opened.queue_delete(queue)
+            for _ in range(2):
+                with pytest.raises(PublishError, match=f"the queue '{queue}' is missing: run `leadline setup`"):
+                    await publisher.publish([for_both])
+            await publisher.publish([Outgoing("lead.accepted", b"{}")])
+            await topology.declare(opened)
+            await asyncio.gather(*(publisher.publish([for_both]) for _ in range(10)))
+    assert [len(await drain(amqp_url, queue)) for queue in ("documents", "webhooks")] == [22, 10]
 
 
 async def test_retries_for_a_missing_queue_hold_up_nobody(core: tuple[str, str]) -> None:

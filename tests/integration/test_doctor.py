@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
+import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import aio_pika
 import pytest
 from pamqp.common import FieldTable
 
+from services.cli.doctor.brokers import examine_broker
 from services.cli.doctor.command import examine
 from services.cli.doctor.findings import Finding
+from services.cli.doctor.management import management_of
+from services.cli.doctor.rabbitmqctl import Rabbitmqctl
 from services.cli.installation import set_up
 from services.cli.local.nodes import TEST_STATE, running_nodes
 from services.cli.local.ports import free_port
@@ -98,30 +105,52 @@ async def test_all_is_well(settings: Settings) -> None:
     assert list(found.findings) == []
 
 
-async def test_what_only_the_management_api_tells(settings: Settings) -> None:
-    """Without it, it is said plainly that nobody has looked."""
+async def test_what_only_the_broker_tells_from_within(settings: Settings, ground: Ground) -> None:
+    """By its API, else by its tool; without either it is said plainly what nobody has looked at."""
     unseen = await examine(settings.model_copy(update={"rabbitmq_api_url": "http://127.0.0.1:9"}), {})
     assert unseen.is_well
     (finding,) = unseen.findings
     assert finding.kind == "not looked at"
+    assert "each quorum queue has a leader; whether each queue of ours has its bindings" in finding.what
+    assert "http://127.0.0.1:9/api/queues" in finding.where
     assert "rabbitmq-plugins enable rabbitmq_management" in finding.remedy
 
     full: FieldTable = {"x-max-length": 1, "x-overflow": "reject-publish"}
+    await asyncio.to_thread(close_by_policy, settings, "closed")
     async with opened(settings.amqp_url) as channel:
         exchange = await channel.get_exchange("leads")
-        for name, arguments in (("warehouse", {}), ("forgotten", full)):
+        for name, arguments in (("warehouse", {}), ("forgotten", full), ("closed", {})):
             await (await channel.declare_queue(name, durable=True, arguments=arguments)).bind(exchange, "lead.assigned")
         await channel.default_exchange.publish(aio_pika.Message(b"{}", delivery_mode=2), "forgotten")
         await (await channel.get_queue("ingest")).unbind(exchange, "lead.updated")
         await (await channel.get_queue("ingest")).bind(exchange, "lead.assigned")
     found = await eventually(lambda: seen(settings, "forgotten"), within=30)
     assert "makes the broker refuse events" in found["forgotten"].what
+    assert "full (max-length 0)" in found["closed"].what
     assert "warehouse" not in found
     said = [finding.what for finding in (await examine(settings, {})).findings if finding.where == "ingest"]
     assert said == [
         "it is not bound to leads by lead.updated: such messages do not reach it",
         "it is bound to leads by lead.assigned, which is not ours",
     ]
+    api = management_of(settings.amqp_url, settings.rabbitmq_api_url)
+    tool = Rabbitmqctl(ground.nodes.broker.ctl, api.vhost, urlsplit(settings.amqp_url).port)
+    assert await examine_broker(settings.amqp_url, [tool]) == await examine_broker(settings.amqp_url, [api])
+
+
+def close_by_policy(settings: Settings, queue: str) -> None:
+    """Have a queue of this name refuse all."""
+    api = management_of(settings.amqp_url, settings.rabbitmq_api_url)
+    credentials = base64.b64encode(f"{api.user}:{api.password}".encode()).decode()
+    definition = {"max-length": 0, "overflow": "reject-publish"}
+    policy = {"pattern": f"^{queue}$", "apply-to": "queues", "definition": definition}
+    request = urllib.request.Request(
+        f"{api.url}/api/policies/{api.vhost}/{queue}",
+        data=json.dumps(policy).encode(),
+        headers={"Authorization": f"Basic {credentials}", "Content-Type": "application/json"},
+        method="PUT",
+    )
+    urllib.request.urlopen(request, timeout=10).close()
 
 
 async def seen(settings: Settings, where: str) -> dict[str, Finding] | None:

@@ -16,7 +16,7 @@ from shared.db.session import Database
 from shared.events import LeadAssigned
 from shared.messaging.envelope import Message
 from shared.sheetstore import SheetStore
-from tests.driving import execute, message, rows, scalar
+from tests.driving import Driver, execute, message, rows, scalar
 from tests.sheets import lay_out
 
 LOT = "lot-1--0001"
@@ -117,3 +117,21 @@ async def test_who_was_overwritten_says_nothing_of_what_is_no_longer_there(
     await save(database, first, early)
 
     assert await assert_the_row_says_what_is_on_disk(database, store) == ["A"]
+
+
+async def test_who_wrote_too_late_and_could_not_tell_looks_again(database: Database, store: SheetStore) -> None:
+    """It was frozen before it wrote, and has lost its connections; with whatever comes next it makes the sheet anew."""
+    assigned = await with_two_leads(database)
+    frozen, other = MakeSheets(store), MakeSheets(store)
+    async with aclosing(frozen.prepare(database, [message(assigned)])) as pieces:
+        piece: Any = await anext(pieces)
+        (early,) = piece.kept
+        content = store.read(early.file_path, early.sha256)
+        await take_away_the_second(database)
+        await save(database, other, await written(database, other, message(assigned)))
+        store.write(early.file_path, content)
+
+    await Driver(database, frozen).run(message(assigned))
+
+    assert await assert_the_row_says_what_is_on_disk(database, store) == ["A"]
+    assert await anext(frozen.prepare(database, [message(assigned)]), None) is None

@@ -56,11 +56,12 @@ def a_mail(number: int = 1, to: str = "agnes@example.com") -> EmailMessage:
 
 
 async def test_each_recipient_has_its_own_answer(server: Server, mailer: Mailer) -> None:
-    """One is deferred, one refused, and the third gets the mail all the same, once."""
-    recipients = ["full@example.com", "gone@example.com", "agnes@example.com"]
+    """Two are deferred, one refused, and the fourth gets the mail all the same, once."""
+    recipients = ["full@example.com", "many@example.com", "gone@example.com", "agnes@example.com"]
     answers = await mailer.send(a_mail(), SENDER, recipients)
     assert answers == {
         "full@example.com": Deferred(450, "4.2.2 Mailbox full"),
+        "many@example.com": Deferred(452, "4.5.3 Too many recipients"),
         "gone@example.com": Refused(550, "5.1.1 No such user"),
         "agnes@example.com": Accepted(250, "2.0.0 Kept"),
     }
@@ -93,6 +94,7 @@ async def test_many_mails_use_one_connection(server: Server, mailer: Mailer) -> 
     ("code", "answer"),
     [
         ("451 4.3.0 Try later", Deferred(451, "4.3.0 Try later")),
+        ("452 4.3.1 Insufficient system storage", Deferred(452, "4.3.1 Insufficient system storage")),
         ("550 5.7.1 Not from you", Refused(550, "5.7.1 Not from you")),
     ],
 )
@@ -157,6 +159,30 @@ async def test_a_server_that_says_nothing_is_gone(server: Server) -> None:
     mailer = a_mailer(server, timeout_s=0.2)
     with pytest.raises(MailServerGoneError, match="Timeout"):
         await mailer.send(a_mail(), SENDER, ["agnes@example.com"])
+
+
+async def test_a_server_that_takes_its_time_is_there(server: Server) -> None:
+    """Each answer may take nearly as long as is waited for one, and all together longer."""
+    server.answers_after_s = 0.3
+    mailer = a_mailer(server, timeout_s=1.5)
+    began = asyncio.get_running_loop().time()
+    await mailer.send(a_mail(), SENDER, ["agnes@example.com"])
+    assert asyncio.get_running_loop().time() - began > 1.5
+    assert await mailer.probe()
+    assert len(server.mails) == len(server.connections) == 1
+    await mailer.close()
+
+
+async def test_a_server_with_too_many_connections_is_gone_until_it_has_room(server: Server, mailer: Mailer) -> None:
+    """It says so instead of greeting: nothing is wrong with the mail."""
+    server.turned_away_by = "421 4.7.0 Too many connections"
+    with pytest.raises(MailServerGoneError, match="421"):
+        await mailer.send(a_mail(), SENDER, ["agnes@example.com"])
+    assert not await mailer.probe()
+    server.turned_away_by = ""
+    assert await mailer.probe()
+    await mailer.send(a_mail(), SENDER, ["agnes@example.com"])
+    assert len(server.mails) == 1
 
 
 class Silent(Server):

@@ -27,6 +27,7 @@ from shared.events import (
     LeadUnassigned,
     LeadUpdated,
     LotRequested,
+    SheetDamaged,
 )
 from shared.messaging.envelope import Delivery
 from shared.settings import Settings
@@ -205,16 +206,21 @@ async def test_documents_and_notifier_are_asked_and_write_nothing(
 
     (ready,) = of(await Driver(database, MakeSheets(SheetStore(settings.sheets_dir))).run(assigned), DocumentReady)
     await execute(database, "DELETE FROM dead_letters")
-    await bury(database, "documents", assigned)
+    told_of = SheetDamaged(document_id=ready.document_id, sheet_key=sheets.KEY)
+    await bury(database, "documents", assigned, told_of)
     await bury(database, "notifier", ready, ready.model_copy(update={"document_id": 99, "event_id": "2"}))
     assert await outcomes(database_url, settings) == {
-        DONE: [("the sheet is made, or nobody is to get it any more", 1)],
+        DONE: [
+            ("the sheet is made, or nobody is to get it any more", 1),
+            ("the sheet's file is what it must be, or nobody is to get it any more", 1),
+        ],
         THROUGH: [("the mail would be sent", 1)],
         FAILS: [("the document does not exist", 1)],
     }
     damage(folder)
     told = await outcomes(database_url, settings)
     assert any(reason.startswith("the sheet cannot be read") for reason, _ in told[FAILS])
+    assert told[THROUGH] == [("the sheet would be made anew", 1)]
 
 
 async def test_a_body_that_holds_no_event_says_what_is_wrong(

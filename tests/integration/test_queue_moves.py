@@ -110,8 +110,11 @@ async def test_other_arguments_are_told_and_moved(settings: Settings) -> None:
     (wrong,) = [check for check in (await verify(settings)).checks if not check.is_well]
     assert [name in wrong.detail for name in ("'ingest'", "'retry.1h'", "'dead'", "'notifier'")] == [True] * 3 + [False]
 
-    moved = await asyncio.to_thread(lambda: set_up(settings, migrates_queues=True))
+    warned: list[str] = []
+    moved = await asyncio.to_thread(lambda: set_up(settings, migrates_queues=True, warn=warned.append))
 
+    (said,) = warned
+    assert "bindings that others have made to a moved queue cannot be seen" in said
     assert {(each.queue, each.aside, each.back) for each in moved} == {("ingest", 300, 300), ("dead", 7, 7)}
     assert (await verify(settings)).is_well
     messages = await drain(settings.amqp_url, "ingest")

@@ -5,20 +5,24 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import aio_pika
 import pytest
 from aiormq.channel import Channel
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared.db.session import open_database
 from shared.health import Health
 from shared.messaging import broker, topology
-from shared.messaging.facts import Fact, NotConsuming
+from shared.messaging.envelope import Message
+from shared.messaging.facts import Consuming, Fact, NotConsuming
 from shared.messaging.loop import consume
+from shared.messaging.processing import Effect
 from shared.messaging.topology import TopologyError
-from shared.messaging.watchdog import DeafConsumerError, Vigilance
+from shared.messaging.watchdog import DeafConsumerError, StuckHandlerError, Vigilance
 from shared.messaging.wire import Tap
 from tests.integration.core import SUBSCRIPTION, Insert, effects, lay_out, publish, running
 from tests.waiting import eventually
@@ -76,10 +80,16 @@ async def test_a_queue_that_is_deleted_and_at_once_declared_anew(database_url: s
         await eventually(lambda: is_saved(database_url, "after"), within=20)
 
 
-async def test_a_queue_that_is_deleted_for_a_while(database_url: str, amqp_url: str) -> None:
-    """It is waited for; readiness says so, and one line in the log."""
+@pytest.mark.parametrize("is_told", [True, False])
+async def test_a_queue_that_is_deleted_for_a_while(
+    database_url: str, amqp_url: str, is_told: bool, request: pytest.FixtureRequest
+) -> None:
+    """It is waited for, also by a consumer that was not told; readiness says so; then it goes on by itself."""
+    if not is_told:
+        request.getfixturevalue("unheard")
     await lay_out(amqp_url, database_url)
-    health = Health()
+    facts: list[Fact] = []
+    health = Health(facts.append)
     stop = asyncio.Event()
     async with open_database(database_url) as database:
         task = asyncio.create_task(
@@ -93,14 +103,62 @@ async def test_a_queue_that_is_deleted_for_a_while(database_url: str, amqp_url: 
                 observer=health,
             )
         )
-        await eventually(lambda: is_ready(health), within=40)
+        await eventually(lambda: Consuming(QUEUE) in facts, within=20)
+        assert await is_ready(health)
         await delete(amqp_url, and_declare=False)
-        await eventually(lambda: says(health, "not consuming"), within=40)
-        await eventually(lambda: says(health, "no queue 'assigner'"), within=40)
+        await eventually(lambda: says(health, "no queue 'assigner'"), within=20)
         await delete(amqp_url, and_declare=True)
-        await eventually(lambda: is_ready(health), within=40)
+        await eventually(lambda: is_ready(health), within=20)
+        await publish(amqp_url, ["after"])
+        await eventually(lambda: is_saved(database_url, "after"), within=20)
         stop.set()
         await task
+
+
+class Stuck(Insert):
+    """Never comes back from its first message."""
+
+    async def save(self, tx: AsyncConnection, piece: Sequence[Message]) -> Sequence[Effect]:
+        await super().save(tx, piece)
+        await asyncio.Event().wait()
+        raise AssertionError
+
+
+async def test_a_handler_that_does_not_come_back_ends_the_process(database_url: str, amqp_url: str) -> None:
+    """A supervisor can then start another; what it held goes to whoever comes next, and no lock is left in the way."""
+    await lay_out(amqp_url, database_url)
+    await publish(amqp_url, ["first", "second"])
+    impatient = replace(WATCHED, vigilance=replace(WATCHED.vigilance, stuck_after_s=1))
+    with pytest.raises(StuckHandlerError, match="assigner: the handler has been at one piece for 1 s"):
+        async with running(database_url, amqp_url, Stuck(), impatient) as task:
+            await asyncio.wait_for(asyncio.shield(task), 30)
+    async with running(database_url, amqp_url, Insert()):
+        await eventually(lambda: is_saved(database_url, "first", "second"), within=20)
+
+
+HANGS = """
+import asyncio, time
+from shared import process
+from shared.messaging.facts import Stuck
+
+async def serve(settings, stop, observer):
+    observer.observe(Stuck("assigner", "it hangs"))
+    await asyncio.to_thread(time.sleep, 600)
+
+process.GRACE_S = 0.2
+process.run_service("assigner", serve)
+"""
+
+
+async def test_a_process_whose_handler_hangs_in_a_thread_ends_all_the_same() -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", HANGS),
+        env={**os.environ, "LEADLINE_DATABASE_URL": "postgresql://nowhere", "LEADLINE_AMQP_URL": "amqp://nowhere"},
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, errors = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == 4, errors
+    assert b"consumer.stuck" in errors
 
 
 async def is_ready(health: Health) -> bool:
@@ -166,9 +224,11 @@ async def test_a_service_refuses_a_queue_with_other_arguments(database_url: str,
 
 
 async def test_a_consumer_waits_for_a_queue_that_is_not_there_yet(amqp_url: str) -> None:
-    """Only other arguments are refused."""
+    """Only other arguments are refused, and to ask makes no queue: it would have no bindings."""
     async with broker.connect(amqp_url, "test") as connection:
         await topology.refuse_other_arguments(connection, QUEUE)
+        assert await topology.other_arguments(connection, QUEUE) is None
+        assert "is missing" in str(await topology.missing_or_other(connection, QUEUE))
         await declare_classic(amqp_url, QUEUE)
         with pytest.raises(TopologyError, match="inequivalent arg"):
             await topology.refuse_other_arguments(connection, QUEUE)

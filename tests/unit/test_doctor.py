@@ -1,4 +1,4 @@
-"""What the management API's answers and two clocks mean."""
+"""What the answers of the management API and of rabbitmqctl mean, and two clocks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from services.cli.doctor.databases import clocks_apart
-from services.cli.doctor.management import is_leaderless, management_of, refuses_when_full, undrained
+from services.cli.doctor.management import NoManagementError, is_leaderless, management_of, refuses_when_full, undrained
+from services.cli.doctor.rabbitmqctl import Rabbitmqctl
+from services.cli.doctor.tellers import first_told
 
 QUORUM = {"name": "ingest", "type": "quorum", "leader": "a@h", "online": ["a@h"], "state": "running"}
 
@@ -70,3 +72,17 @@ def test_clocks(apart_s: float, said: str | None) -> None:
     now = datetime(2026, 3, 1, tzinfo=UTC)
     found = clocks_apart(now + timedelta(seconds=apart_s), now, now)
     assert [said in finding.what for finding in found] == ([] if said is None else [True]) if said else not found
+
+
+async def test_a_tool_of_another_broker_tells_nothing() -> None:
+    """The first that may tell does; else it is said what each said."""
+
+    def control(what: str, *_: str) -> str:
+        return '{"listeners": [{"port": 5672}, {"port": 25672}]}' if what == "status" else "[]"
+
+    other, ours = Rabbitmqctl(control, "/", 5673), Rabbitmqctl(control, "/", 5672)
+    assert await first_told([other, ours], lambda teller: teller.queues()) == []
+    with pytest.raises(NoManagementError, match="another broker: none that listens on port 5673"):
+        await first_told([other], lambda teller: teller.queues())
+    with pytest.raises(NoManagementError, match="'no' is no JSON"):
+        await Rabbitmqctl(lambda *_: "no", "/").bindings()

@@ -18,6 +18,7 @@ from shared.messaging.facts import (
     QueueSeen,
     Saved,
     Settled,
+    Stuck,
     Taken,
     Waits,
 )
@@ -45,6 +46,7 @@ class Clock:
             [Consuming("ingest"), NotConsuming("ingest", "the channel was lost")],
             ["ingest: not consuming: the channel was lost"],
         ),
+        ([Consuming("ingest"), Stuck("ingest", "for 900 s")], ["ingest: not consuming: for 900 s"]),
         ([Consuming("ingest"), NotConsuming("ingest", "lost"), Consuming("ingest")], []),
         ([Consuming("ingest"), Waits("ingest", "database to answer")], ["ingest: waiting for database to answer"]),
         ([Consuming("ingest"), Waits("ingest", "database to answer"), Waits("ingest", None)], []),

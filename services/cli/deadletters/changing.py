@@ -9,22 +9,9 @@ from typing import Annotated
 
 import typer
 
-from services.cli.deadletters import bulkedits, discarding, editing
+from services.cli.deadletters import bulkedits, editing
 from services.cli.deadletters.actions import operator
-from services.cli.deadletters.options import (
-    AsJson,
-    Group,
-    Ids,
-    Service,
-    Since,
-    Until,
-    Yes,
-    confirm,
-    named,
-    run,
-    selected,
-    why_none,
-)
+from services.cli.deadletters.options import AsJson, Yes, agree, named, on_selection, run
 from services.cli.deadletters.selection import Selection
 from services.cli.failures import CommandError
 from services.cli.output import show
@@ -33,12 +20,9 @@ from shared.db.session import Database
 from shared.settings import Settings
 
 
-def edit(  # noqa: PLR0913, PLR0917  # typer: a parameter an option
-    ids: Ids = None,
-    group: Group = None,
-    service: Service = None,
-    since: Since = None,
-    until: Until = None,
+@on_selection
+def edit(
+    selection: Selection,
     fields: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="FIELD=VALUE", help="Set one field, nested as a.b.c; repeatable."),
@@ -53,7 +37,7 @@ def edit(  # noqa: PLR0913, PLR0917  # typer: a parameter an option
     """
     if fields and file is not None:
         raise CommandError("--set and --file do not go together")
-    selection = named(selected(ids, group, service, since, until), is_all=False)
+    ids = named(selection, is_all=False).ids
     only = ids[0] if ids is not None and selection == Selection(ids[:1]) else None
     if only is None and not fields:
         raise CommandError("say which one by its id; many alike are edited by --set FIELD=VALUE")
@@ -76,10 +60,7 @@ def _edit_as_text(row_id: int, file: Path | None, *, as_json: bool) -> None:
 
 
 def _edit_many(selection: Selection, fields: list[str], *, yes: bool, as_json: bool) -> None:
-    counts = run(lambda _, database: discarding.count(database, selection))
-    if not counts.get("new"):
-        raise CommandError(why_none(counts))
-    confirm(f"Edit {counts['new']:,} dead letters?", yes=yes)
+    agree("Edit", selection, yes=yes)
 
     async def work(settings: Settings, database: Database) -> bulkedits.EditedMany:
         reader = ReferenceReader(settings.default_region, settings.tz)

@@ -8,54 +8,30 @@ import typer
 
 from services.cli.deadletters import discarding
 from services.cli.deadletters.actions import operator
-from services.cli.deadletters.options import (
-    All,
-    AsJson,
-    Group,
-    Ids,
-    Service,
-    Since,
-    Until,
-    Yes,
-    confirm,
-    named,
-    run,
-    selected,
-    why_none,
-)
-from services.cli.failures import CommandError
+from services.cli.deadletters.options import All, AsJson, Yes, agree, named, on_selection, run
+from services.cli.deadletters.selection import Selection
 from services.cli.output import show
 
 
-def discard(  # noqa: PLR0913, PLR0917  # typer: a parameter an option
+@on_selection
+def discard(
+    selection: Selection,
     reason: Annotated[str, typer.Option("--reason", help="Why nobody needs them any more.")],
-    ids: Ids = None,
-    group: Group = None,
-    service: Service = None,
-    since: Since = None,
-    until: Until = None,
     is_all: All = False,
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
     """Put dead letters aside. `undo` brings them back, until they are old enough to go."""
-    selection = named(selected(ids, group, service, since, until), is_all=is_all)
-    counts = run(lambda _, database: discarding.count(database, selection))
-    if not counts.get("new"):
-        raise CommandError(why_none(counts))
-    confirm(f"Discard {counts['new']:,} dead letters?", yes=yes)
+    agree("Discard", named(selection, is_all=is_all), yes=yes)
     show(
         run(lambda _, database: discarding.discard(database, selection, reason=reason, actor=operator())),
         as_json=as_json,
     )
 
 
-def undo(  # typer: a parameter an option
-    ids: Ids = None,
-    group: Group = None,
-    service: Service = None,
-    since: Since = None,
-    until: Until = None,
+@on_selection
+def undo(
+    selection: Selection,
     is_all: All = False,
     is_lost: Annotated[
         bool, typer.Option("--lost", help="Bring back what is said to be under way: its queue was emptied or deleted.")
@@ -63,8 +39,8 @@ def undo(  # typer: a parameter an option
     as_json: AsJson = False,
 ) -> None:
     """Bring back what was discarded."""
-    selection = named(selected(ids, group, service, since, until), is_all=is_all)
+    chosen = named(selection, is_all=is_all)
     show(
-        run(lambda _, database: discarding.undo(database, selection, actor=operator(), is_under_way=is_lost)),
+        run(lambda _, database: discarding.undo(database, chosen, actor=operator(), is_under_way=is_lost)),
         as_json=as_json,
     )

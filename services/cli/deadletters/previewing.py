@@ -8,23 +8,20 @@ import typer
 from rich.console import Console
 
 from services.cli.deadletters import preview, verdicts
-from services.cli.deadletters.options import AsJson, AsOf, Group, Ids, Service, Since, Until, run, selected
+from services.cli.deadletters.options import AsJson, AsOf, on_selection, run
+from services.cli.deadletters.selection import Selection
 from services.cli.output import show
 from shared.db.session import Database
 from shared.settings import Settings
 
 
+@on_selection
 def preview_letters(
-    ids: Ids = None,
-    group: Group = None,
-    service: Service = None,
-    since: Since = None,
-    until: Until = None,
+    selection: Selection,
     as_of: Annotated[AsOf, typer.Option(help="The day whose caps count.")] = AsOf.TODAY,
     as_json: AsJson = False,
 ) -> None:
     """Say what a replay would do now. Nothing is changed, printed or mailed, and nobody is held up."""
-    selection = selected(ids, group, service, since, until)
 
     async def work(settings: Settings, database: Database) -> preview.Preview:
         zone = settings.tz if as_of is AsOf.ORIGINAL else None

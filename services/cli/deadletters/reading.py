@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from services.cli.deadletters import listing
-from services.cli.deadletters.options import AsJson, Group, Ids, Service, Since, Status, Until, run, selected
+from services.cli.deadletters.options import AsJson, Service, Status, on_selection, run
+from services.cli.deadletters.selection import Selection
 from services.cli.output import show
 from shared.settings import load_settings
 
@@ -20,19 +21,15 @@ def groups(service: Service = None, status: Status = Status.NEW, as_json: AsJson
     show(found, as_json=as_json, zone=load_settings().tz)
 
 
-def list_letters(  # noqa: PLR0913, PLR0917  # typer: a parameter an option
-    ids: Ids = None,
-    group: Group = None,
-    service: Service = None,
-    since: Since = None,
-    until: Until = None,
+@on_selection
+def list_letters(
+    selection: Selection,
     status: Annotated[Status | None, typer.Option(help="Only these; all where it is not given.")] = None,
     after: Annotated[int, typer.Option(help="The last id of the page before.")] = 0,
     limit: Annotated[int, typer.Option(min=1, max=1_000)] = 50,
     as_json: AsJson = False,
 ) -> None:
     """List dead letters, a page at a time, in the order in which they came."""
-    selection = selected(ids, group, service, since, until)
     wanted = status.value if status else None
     page = run(lambda _, database: listing.read_page(database, selection, status=wanted, after=after, limit=limit))
     show(page, as_json=as_json, zone=load_settings().tz)

@@ -10,25 +10,10 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from services.cli.deadletters import discarding, replayrows
+from services.cli.deadletters import replayrows
 from services.cli.deadletters.actions import operator
 from services.cli.deadletters.canary import Tally
-from services.cli.deadletters.options import (
-    All,
-    AsJson,
-    AsOf,
-    Group,
-    Ids,
-    Service,
-    Since,
-    Until,
-    Yes,
-    confirm,
-    named,
-    run,
-    selected,
-    why_none,
-)
+from services.cli.deadletters.options import All, AsJson, AsOf, Yes, agree, named, on_selection, run
 from services.cli.deadletters.replaying import Pace, Report, Run
 from services.cli.deadletters.replayrows import Replay
 from services.cli.deadletters.selection import Selection
@@ -43,12 +28,9 @@ from shared.settings import Settings
 INTERRUPTED = 130
 
 
-def replay(  # noqa: PLR0913, PLR0917  # typer: a parameter an option
-    ids: Ids = None,
-    group: Group = None,
-    service: Service = None,
-    since: Since = None,
-    until: Until = None,
+@on_selection
+def replay(
+    selection: Selection,
     is_all: All = False,
     resume: Annotated[int | None, typer.Option(help="Go on with a replay that was begun.")] = None,
     rate: Annotated[float, typer.Option(min=0.1, max=10_000, help="Messages a second after the canary.")] = 50,
@@ -61,9 +43,8 @@ def replay(  # noqa: PLR0913, PLR0917  # typer: a parameter an option
 
     It stops by itself when more than a tenth fails again; Ctrl-C interrupts it, --resume goes on.
     """
-    selection = selected(ids, group, service, since, until)
     if resume is None:
-        _confirm_replay(named(selection, is_all=is_all), as_of, yes=yes)
+        agree("Replay", named(selection, is_all=is_all), yes=yes, how=f", with the caps of {as_of.value}")
     elif not selection.is_everything:
         raise CommandError("--resume goes with no selection: the replay has its own")
     pace = Pace(rate, patience)
@@ -117,15 +98,6 @@ async def _open_run(
                 stop=stop_on_signals(),
                 show=tell,
             )
-
-
-def _confirm_replay(selection: Selection, as_of: AsOf, *, yes: bool) -> None:
-    counts = run(lambda _, database: discarding.count(database, selection))
-    new, under_way = counts.get("new", 0), counts.get("replaying", 0)
-    if not new:
-        raise CommandError(why_none(counts))
-    left_out = f"; {under_way:,} are under way already and left out" if under_way else ""
-    confirm(f"Replay {new:,} dead letters, with the caps of {as_of.value}{left_out}?", yes=yes)
 
 
 def _exit_as(report: Report) -> None:

@@ -40,6 +40,7 @@ from shared.events import (
     LeadUnassigned,
     LotCompleted,
     LotRequested,
+    SheetDamaged,
     SheetReturned,
 )
 from shared.messaging.envelope import Message
@@ -200,6 +201,8 @@ class DocumentsTrial:
             keys = await read_keys(connection, self.sheet_key)
         if isinstance(event, SheetReturned):
             return await self._returned(database, message, keys)
+        if isinstance(event, SheetDamaged):
+            return await self._damaged(database, event)
         if isinstance(event, LeadAssigned):
             async with database.reading() as connection:
                 sheets = await documents.sheets_to_make(connection, [event.sheet_key])
@@ -221,6 +224,14 @@ class DocumentsTrial:
         if refused is not None:
             return Verdict(Outcome.FAILS, refused)
         return Verdict(Outcome.THROUGH, "the sheet would be read") if effects else Verdict(Outcome.DONE, NOTHING_NEW)
+
+    async def _damaged(self, database: Database, event: SheetDamaged) -> Verdict:
+        async with database.reading() as connection:
+            there = await documents.standing(connection, [event.sheet_key])
+        store = SheetStore(self.sheets_dir)
+        if all([await asyncio.to_thread(store.holds, each.file_path, each.sha256) for each in there]):
+            return Verdict(Outcome.DONE, "the sheet's file is what it must be, or nobody is to get it any more")
+        return Verdict(Outcome.THROUGH, "the sheet would be made anew")
 
     async def _is_superseded(self, database: Database, key: str) -> bool:
         async with rolled_back(database) as tx:

@@ -7,13 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from services.cli.doctor.findings import Finding, problem
-from services.cli.doctor.management import (
-    Management,
-    NoManagementError,
-    is_leaderless,
-    refuses_when_full,
-    undrained,
-)
+from services.cli.doctor.management import NoManagementError, is_leaderless, refuses_when_full, undrained
+from services.cli.doctor.tellers import Teller, first_told
 from shared.messaging import broker, moving, topology
 
 CONSUMED = (*(queue.name for queue in topology.WORK_QUEUES), topology.DEAD_QUEUE)
@@ -21,11 +16,17 @@ OURS = frozenset(topology.queue_arguments())
 ANSWERS_WITHIN_S = 8.0
 LOOK_AGAIN_AFTER_S = 6.0
 SERVICE_OF = {"assigner.lots": "assigner", topology.DEAD_QUEUE: "deadletters"}
-UNSEEN = "leaders, bindings, outsiders' queues, retries that are stuck"
+#: What AMQP does not tell.
+UNSEEN = (
+    "whether each quorum queue has a leader",
+    "whether each queue of ours has its bindings, and no others",
+    "whether outsiders' queues on `leads` make the broker refuse events",
+    "whether expired messages leave the retry queues",
+)
 
 
-async def examine_broker(amqp_url: str, management: Management) -> list[Finding]:
-    """Look at all queues of ours by AMQP, and at the rest by the management API where it answers."""
+async def examine_broker(amqp_url: str, tellers: Sequence[Teller]) -> list[Finding]:
+    """Look at all queues of ours by AMQP, and at the rest by whoever tells of it."""
     where = "RabbitMQ, LEADLINE_AMQP_URL"
     try:
         async with broker.connect(amqp_url, "leadline doctor") as connection:
@@ -39,7 +40,10 @@ async def examine_broker(amqp_url: str, management: Management) -> list[Finding]
                 found = [finding for queue in CONSUMED for finding in await _consumed(connection, queue)]
     except (ValueError, *broker.BROKER_ERRORS) as error:
         return [problem(f"it does not answer: {error}", where, "start it, or mend the address")]
-    return found + await _by_management(management)
+    try:
+        return found + await first_told(tellers, _from_within)
+    except NoManagementError as error:
+        return [*found, Finding("not looked at", "; ".join(UNSEEN), f"RabbitMQ: {error}", ENABLE)]
 
 
 async def _consumed(connection: Any, queue: str) -> list[Finding]:
@@ -60,20 +64,20 @@ ELECT = (
 )
 
 
-async def _by_management(management: Management) -> list[Finding]:
-    try:
-        queues = await management.queues()
-        bindings = await management.bindings()
-        stuck = undrained(queues)
-        if stuck:
-            await asyncio.sleep(LOOK_AGAIN_AFTER_S)  # what has just expired is on its way for a moment
-            stuck &= undrained(await management.queues())
-    except NoManagementError as error:
-        return [
-            Finding(
-                "not looked at", f"{UNSEEN}: it needs the management API ({error})", "RabbitMQ", _enable(management)
-            )
-        ]
+ENABLE = (
+    "on the broker `rabbitmq-plugins enable rabbitmq_management`, and `rabbitmqctl set_user_tags USER monitoring` for"
+    " the user of LEADLINE_AMQP_URL; LEADLINE_RABBITMQ_API_URL if the API is elsewhere; or run the doctor on the"
+    " broker's machine as root, where rabbitmqctl tells it too"
+)
+
+
+async def _from_within(teller: Teller) -> list[Finding]:
+    queues = await teller.queues()
+    bindings = await teller.bindings()
+    stuck = undrained(queues)
+    if stuck:
+        await asyncio.sleep(LOOK_AGAIN_AFTER_S)  # what has just expired is on its way for a moment
+        stuck &= undrained(await teller.queues())
     leaderless = [
         problem("the quorum queue has no leader: nothing goes in or out", queue["name"], ELECT)
         for queue in queues
@@ -84,10 +88,6 @@ async def _by_management(management: Management) -> list[Finding]:
         for name in sorted(stuck)
     ]
     return leaderless + undrained_here + _bindings(queues, bindings)
-
-
-def _enable(management: Management) -> str:
-    return f"rabbitmq-plugins enable rabbitmq_management, or LEADLINE_RABBITMQ_API_URL if not at {management.url}"
 
 
 def _bindings(queues: Sequence[dict[str, Any]], bindings: Sequence[dict[str, Any]]) -> list[Finding]:

@@ -10,9 +10,9 @@ import typer
 from services.cli.doctor.brokers import examine_broker
 from services.cli.doctor.databases import examine_database
 from services.cli.doctor.findings import Examination, examination
-from services.cli.doctor.management import management_of
 from services.cli.doctor.running import ready_urls
 from services.cli.doctor.surroundings import examine_surroundings
+from services.cli.doctor.tellers import tellers_of
 from services.cli.output import show
 from shared.db.session import open_database
 from shared.settings import Settings, load_settings
@@ -20,10 +20,9 @@ from shared.settings import Settings, load_settings
 
 async def examine(settings: Settings, services: dict[str, str]) -> Examination:
     """Look at everything; change nothing. `services`: where each tells whether it is ready."""
-    management = management_of(settings.amqp_url, settings.rabbitmq_api_url)
     async with open_database(settings.database, application_name="leadline doctor") as database:
         found = await asyncio.gather(
-            examine_broker(settings.amqp_url, management),
+            examine_broker(settings.amqp_url, tellers_of(settings)),
             examine_database(database),
             examine_surroundings(settings, services),
         )
