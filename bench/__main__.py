@@ -15,7 +15,7 @@ from pathlib import Path
 import structlog
 import uvloop
 
-from bench import budget, files, growth, latency, lots, mails, plots, sheets, throughput, waiting
+from bench import budget, files, growth, latency, lots, mails, plots, sheets, throughput, trace, waiting
 from bench.ground import Ground, running_ground
 from bench.leads import leads
 from bench.results import RESULTS, merge
@@ -62,8 +62,19 @@ async def latencies(ground: Ground, options: argparse.Namespace) -> None:
     """Percentiles at fixed rates."""
     print(f"{'leads/s':>8} {'leads':>7} {'p50 ms':>8} {'p95':>8} {'p99':>8} {'most':>8}")
     for each in await latency.measure(ground, RATES, 3 if options.short else 20):
-        print(f"{each.rate:8,} {each.leads:7,} {each.p50:8.1f} {each.p95:8.1f} {each.p99:8.1f} {each.most:8.1f}")
+        times = f"{each.p50:8.1f} {each.p95:8.1f} {each.p99:8.1f} {each.most:8.1f}"
+        print(f"{each.rate:8,} {each.leads:7,} {times} {throughput.in_words(each.worked)}", flush=True)
         merge({"latency_ms": {str(each.rate): asdict(each)}})
+
+
+async def trace_one(ground: Ground, options: argparse.Namespace) -> None:
+    """Where the time of a lead goes that comes alone."""
+    found = await trace.measure(ground, 20 if options.short else 200)
+    before = 0.0
+    for step, ms in found.items():
+        print(f"{step:40} {ms:7.2f} ms {ms - before:+7.2f}")
+        before = ms
+    merge({"trace_ms": {step: round(ms, 2) for step, ms in found.items()}})
 
 
 async def lot(ground: Ground, options: argparse.Namespace) -> None:
@@ -136,13 +147,15 @@ async def grow(ground: Ground, options: argparse.Namespace) -> None:
     some = leads(options.leads)
     _show("batches", await growth.with_batches(ground, some, (1, 10, 50, 200, 500)[2 * options.short :]))
     _show("agents", await growth.with_agents(ground, some))
-    _show("stored", await growth.with_stored(ground, some, [_fewer(count, options) for count in options.stored]))
+    _show(
+        "stored", await growth.with_stored(ground, options.leads, [_fewer(count, options) for count in options.stored])
+    )
     print(f"picture: {plots.draw()}")
 
 
 async def replicas(ground: Ground, options: argparse.Namespace) -> None:
     """Assigner replicas on two routes."""
-    _show("replicas", await growth.with_replicas(ground, leads(options.leads), (1, 2, 4)))
+    _show("replicas", await growth.with_replicas(ground, options.leads, (1, 2, 4)))
 
 
 def _show(what: str, found: Mapping[int, Run]) -> None:
@@ -161,6 +174,7 @@ PARTS: Mapping[str, Callable[[Ground, argparse.Namespace], Awaitable[None]]] = {
     "compare": compare,
     "steps": steps,
     "latency": latencies,
+    "trace": trace_one,
     "lot": lot,
     "sheets": sheet,
     "import": imports,
