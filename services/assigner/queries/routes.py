@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import date, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import text
+from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.assigner.facts import Member, Route
@@ -106,7 +106,7 @@ async def read_members(tx: AsyncConnection, route_id: int, day: date) -> list[Me
     return [Member(*member) for *member, _is_uncounted in rows]
 
 
-def _routes(rows: Sequence[Mapping[str, Any]]) -> dict[int, Route]:
+def _routes(rows: Sequence[RowMapping]) -> dict[int, Route]:
     fields = [{name: value for name, value in row.items() if name != "now"} for row in rows if row["id"] is not None]
     return {row["id"]: Route(**{**row, "zone": ZoneInfo(row["zone"])}) for row in fields}
 
