@@ -8,6 +8,7 @@ import json
 import os
 import sys
 import time
+import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -150,7 +151,10 @@ async def grow(ground: Ground, options: argparse.Namespace) -> None:
     _show(
         "stored", await growth.with_stored(ground, options.leads, [_fewer(count, options) for count in options.stored])
     )
-    print(f"picture: {plots.draw()}")
+    try:
+        print(f"picture: {plots.draw()}")
+    except ModuleNotFoundError as missing:
+        print(f"no picture: {missing.name} not installed: pip install 'leadline[bench]'")
 
 
 async def replicas(ground: Ground, options: argparse.Namespace) -> None:
@@ -186,13 +190,21 @@ PARTS: Mapping[str, Callable[[Ground, argparse.Namespace], Awaitable[None]]] = {
 }
 
 
-async def run(options: argparse.Namespace) -> None:
+async def run(options: argparse.Namespace) -> list[str]:
+    """Run the parts one after the other, and give those that failed: the others' figures are worth having."""
+    failed = []
     with running_ground() as ground:
         for name in options.only or PARTS:
-            load = os.getloadavg()[0]
+            load, began = os.getloadavg()[0], time.perf_counter()
             print(f"\n== {name} (load average {load:.1f})", flush=True)
-            await PARTS[name](ground, options)
+            try:
+                await PARTS[name](ground, options)
+            except Exception:  # told at once, and again by the exit code
+                traceback.print_exc()
+                failed.append(name)
+            print(f"   {time.perf_counter() - began:.0f} s", flush=True)
     print(f"\nAll figures: {RESULTS}")
+    return failed
 
 
 def main() -> None:
@@ -205,7 +217,8 @@ def main() -> None:
     parser.add_argument("--stored", type=int, nargs="*", default=[0, 1_000_000, 5_000_000], help="leads that are there")
     parser.add_argument("--short", action="store_true", help="a tenth of all but the leads: whether it works")
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
-    uvloop.run(run(parser.parse_args()))
+    if failed := uvloop.run(run(parser.parse_args())):
+        sys.exit(f"these parts failed, see above: {', '.join(failed)}")
 
 
 if __name__ == "__main__":

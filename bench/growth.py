@@ -8,7 +8,7 @@ from bench.ground import Ground, connect
 from bench.leads import ROUTES, Lead, leads
 from bench.queues import publish, watching
 from bench.stages import running
-from bench.stored import add_stored
+from bench.stored import add_stored, long_after_a_checkpoint
 from bench.throughput import Run, drain, measure
 from bench.ways import Leadline, Setting
 
@@ -34,18 +34,19 @@ async def with_agents(ground: Ground, some: Sequence[Lead]) -> dict[int, Run]:
 
 
 async def with_stored(ground: Ground, count: int, stored: Sequence[int]) -> dict[int, Run]:
-    """By leads that are stored already. It is one database, to which only what is missing is added."""
+    """By leads that are stored already, long after a checkpoint. One database, to which what is missing is added."""
     way, found, there = Leadline(), {}, 0
     database_url = await ground.database(way.name)
+    admin = await connect(database_url)
     for number, wanted in enumerate(sorted(stored)):
         if wanted > there:
-            admin = await connect(database_url)
             await add_stored(admin, there + 1, wanted)
-            await admin.close()
             there = wanted
         setting = await way.setting(ground.corner(way.name), database_url)
         await publish(setting.amqp_url, way.messages(leads(count, seed=200 + number)))
-        found[wanted] = await drain(ground, setting, count)
+        async with long_after_a_checkpoint(admin):
+            found[wanted] = await drain(ground, setting, count)
+    await admin.close()
     return found
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncpg
@@ -75,3 +77,21 @@ async def add_stored(admin: asyncpg.Connection[Any], first: int, last: int) -> N
         await admin.execute(f"RESET {name}")
     await admin.execute("VACUUM (FREEZE, ANALYZE)")
     await admin.execute("CHECKPOINT")
+
+
+@asynccontextmanager
+async def long_after_a_checkpoint(admin: asyncpg.Connection[Any]) -> AsyncIterator[None]:
+    """Have the server work meanwhile as it does for most of the time: whole pages go into the WAL after a checkpoint.
+
+    Right after one each lead writes some four pages of random indexes whole, so that a short run would show only that.
+    """
+    try:
+        await _set_full_pages(admin, "SET full_page_writes = off")
+        yield
+    finally:
+        await _set_full_pages(admin, "RESET full_page_writes")
+
+
+async def _set_full_pages(admin: asyncpg.Connection[Any], setting: str) -> None:
+    for statement in (f"ALTER SYSTEM {setting}", "SELECT pg_reload_conf()", "SELECT pg_sleep(0.2)"):
+        await admin.execute(statement)
