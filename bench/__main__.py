@@ -8,6 +8,7 @@ import json
 import os
 import sys
 import time
+import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -15,7 +16,7 @@ from pathlib import Path
 import structlog
 import uvloop
 
-from bench import budget, files, growth, latency, lots, mails, plots, sheets, throughput, waiting
+from bench import budget, files, growth, latency, lots, mails, plots, sheets, throughput, trace, waiting
 from bench.ground import Ground, running_ground
 from bench.leads import leads
 from bench.results import RESULTS, merge
@@ -62,8 +63,19 @@ async def latencies(ground: Ground, options: argparse.Namespace) -> None:
     """Percentiles at fixed rates."""
     print(f"{'leads/s':>8} {'leads':>7} {'p50 ms':>8} {'p95':>8} {'p99':>8} {'most':>8}")
     for each in await latency.measure(ground, RATES, 3 if options.short else 20):
-        print(f"{each.rate:8,} {each.leads:7,} {each.p50:8.1f} {each.p95:8.1f} {each.p99:8.1f} {each.most:8.1f}")
+        times = f"{each.p50:8.1f} {each.p95:8.1f} {each.p99:8.1f} {each.most:8.1f}"
+        print(f"{each.rate:8,} {each.leads:7,} {times} {throughput.in_words(each.worked)}", flush=True)
         merge({"latency_ms": {str(each.rate): asdict(each)}})
+
+
+async def trace_one(ground: Ground, options: argparse.Namespace) -> None:
+    """Where the time of a lead goes that comes alone."""
+    found = await trace.measure(ground, 20 if options.short else 200)
+    before = 0.0
+    for step, ms in found.items():
+        print(f"{step:40} {ms:7.2f} ms {ms - before:+7.2f}")
+        before = ms
+    merge({"trace_ms": {step: round(ms, 2) for step, ms in found.items()}})
 
 
 async def lot(ground: Ground, options: argparse.Namespace) -> None:
@@ -136,13 +148,18 @@ async def grow(ground: Ground, options: argparse.Namespace) -> None:
     some = leads(options.leads)
     _show("batches", await growth.with_batches(ground, some, (1, 10, 50, 200, 500)[2 * options.short :]))
     _show("agents", await growth.with_agents(ground, some))
-    _show("stored", await growth.with_stored(ground, some, [_fewer(count, options) for count in options.stored]))
-    print(f"picture: {plots.draw()}")
+    _show(
+        "stored", await growth.with_stored(ground, options.leads, [_fewer(count, options) for count in options.stored])
+    )
+    try:
+        print(f"picture: {plots.draw()}")
+    except ModuleNotFoundError as missing:
+        print(f"no picture: {missing.name} not installed: pip install 'leadline[bench]'")
 
 
 async def replicas(ground: Ground, options: argparse.Namespace) -> None:
     """Assigner replicas on two routes."""
-    _show("replicas", await growth.with_replicas(ground, leads(options.leads), (1, 2, 4)))
+    _show("replicas", await growth.with_replicas(ground, options.leads, (1, 2, 4)))
 
 
 def _show(what: str, found: Mapping[int, Run]) -> None:
@@ -161,6 +178,7 @@ PARTS: Mapping[str, Callable[[Ground, argparse.Namespace], Awaitable[None]]] = {
     "compare": compare,
     "steps": steps,
     "latency": latencies,
+    "trace": trace_one,
     "lot": lot,
     "sheets": sheet,
     "import": imports,
@@ -172,13 +190,21 @@ PARTS: Mapping[str, Callable[[Ground, argparse.Namespace], Awaitable[None]]] = {
 }
 
 
-async def run(options: argparse.Namespace) -> None:
+async def run(options: argparse.Namespace) -> list[str]:
+    """Run the parts one after the other, and give those that failed: the others' figures are worth having."""
+    failed = []
     with running_ground() as ground:
         for name in options.only or PARTS:
-            load = os.getloadavg()[0]
+            load, began = os.getloadavg()[0], time.perf_counter()
             print(f"\n== {name} (load average {load:.1f})", flush=True)
-            await PARTS[name](ground, options)
+            try:
+                await PARTS[name](ground, options)
+            except Exception:  # told at once, and again by the exit code
+                traceback.print_exc()
+                failed.append(name)
+            print(f"   {time.perf_counter() - began:.0f} s", flush=True)
     print(f"\nAll figures: {RESULTS}")
+    return failed
 
 
 def main() -> None:
@@ -191,7 +217,8 @@ def main() -> None:
     parser.add_argument("--stored", type=int, nargs="*", default=[0, 1_000_000, 5_000_000], help="leads that are there")
     parser.add_argument("--short", action="store_true", help="a tenth of all but the leads: whether it works")
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
-    uvloop.run(run(parser.parse_args()))
+    if failed := uvloop.run(run(parser.parse_args())):
+        sys.exit(f"these parts failed, see above: {', '.join(failed)}")
 
 
 if __name__ == "__main__":

@@ -95,7 +95,7 @@ def _known() -> Known:
 
 def _arrays(stored: Sequence[Lead], known: Known) -> object:
     rows = [consumer._row(consumer._columns(lead), known, {}) for lead in stored]  # noqa: SLF001
-    return queries._columns(rows), [consumer._claims(lead, 1, known, {}) for lead in stored]  # noqa: SLF001
+    return queries._columns(rows), [consumer._claims(lead, known, {}) for lead in stored]  # noqa: SLF001
 
 
 def _assigned(lead_id: str) -> LeadAssigned:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -29,13 +30,19 @@ class Ground:
         self._templates: set[str] = set()
 
     def corner(self, name: str) -> str:
-        """An empty virtual host of this name."""
-        host, user = f"bench_{name}", urlsplit(self.nodes.amqp_url).username
-        by = '<<"bench">>'
+        """An empty virtual host of this name, in the place of the last one.
+
+        It has another name each time: a quorum queue is still being deleted for a while after its virtual host is gone,
+        and another of the same name cannot be declared. One that cannot be deleted yet goes the next time.
+        """
+        user, by = urlsplit(self.nodes.amqp_url).username, '<<"bench">>'
+        host = f"bench_{name}_{token_hex(4)}"
         self.nodes.broker.ctl(
             "eval",
-            f'V = <<"{host}">>, rabbit_vhost:exists(V) andalso rabbit_vhost:delete(V, {by}), rabbit_vhost:add(V, {by}),'
-            f' rabbit_auth_backend_internal:set_permissions(<<"{user}">>, V, <<".*">>, <<".*">>, <<".*">>, {by}).',
+            f"[(catch rabbit_vhost:delete(V, {by})) || V <- rabbit_vhost:list_names(),"
+            f' string:prefix(V, "bench_{name}") /= nomatch], rabbit_vhost:add(<<"{host}">>, {by}),'
+            f' rabbit_auth_backend_internal:set_permissions(<<"{user}">>, <<"{host}">>,'
+            f' <<".*">>, <<".*">>, <<".*">>, {by}).',
         )
         return urlsplit(self.nodes.amqp_url)._replace(path=f"/{host}").geturl()
 

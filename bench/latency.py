@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from statistics import quantiles
@@ -12,7 +12,8 @@ from statistics import quantiles
 from bench.ground import Ground
 from bench.leads import Lead, leads
 from bench.queues import watching
-from bench.stages import running
+from bench.stages import Running, running
+from bench.throughput import worked
 from bench.ways import Leadline, Setting
 from shared.messaging import broker
 from shared.messaging.envelope import Delivery, Outgoing
@@ -32,6 +33,8 @@ class Latency:
     p95: float
     p99: float
     most: float
+    #: Microseconds of processor time a lead, by part.
+    worked: Mapping[str, float]
 
 
 async def measure(ground: Ground, rates: Sequence[int], seconds: float) -> list[Latency]:
@@ -39,18 +42,27 @@ async def measure(ground: Ground, rates: Sequence[int], seconds: float) -> list[
     way = Leadline()
     setting = await way.set_up(ground)
     found = []
+    stages: list[Running] = []
     with ExitStack() as stack:
         async with watching(setting.amqp_url) as watch:
             for stage in setting.stages:
-                stack.enter_context(running(stage, setting.environment, ground.logs))
+                stages += stack.enter_context(running(stage, setting.environment, ground.logs))
                 await watch.wait_for_consumers(stage.queue, 1)
         for number, rate in enumerate((rates[0], *rates)):  # the first is to warm up
             count = int(rate * (seconds if number else WARM_UP_S))
-            times = await _send(setting, leads(count, seed=100 + number), rate)
+            sent = leads(count, seed=100 + number)
+            before = worked(ground, stages)
+            times = await _send(setting, sent, rate)
             if number:
-                cuts = quantiles(times, n=100)
-                found.append(Latency(rate, count, *(round(ms, 1) for ms in (cuts[49], cuts[94], cuts[98], max(times)))))
+                work = {part: (after - before[part]) * 1e6 / count for part, after in worked(ground, stages).items()}
+                found.append(_latency(rate, times, work))
     return found
+
+
+def _latency(rate: int, times: Sequence[float], work: Mapping[str, float]) -> Latency:
+    cuts = quantiles(times, n=100)
+    p50, p95, p99, most = (round(ms, 1) for ms in (cuts[49], cuts[94], cuts[98], max(times)))
+    return Latency(rate, len(times), p50, p95, p99, most, {part: round(us) for part, us in work.items()})
 
 
 async def _send(setting: Setting, sent: Sequence[Lead], rate: int) -> list[float]:

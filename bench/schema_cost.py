@@ -36,9 +36,10 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 import migrations
+from bench.stored import add_stored
 from services.assigner.consumer import SUBSCRIPTION as ASSIGNER
 from services.assigner.consumer import AssignLeads
-from services.assigner.queries import SERVER_SETTINGS, assignments, records
+from services.assigner.queries import SERVER_SETTINGS, assignments, decisions, records
 from services.cli.local.locks import Users, alone
 from services.cli.local.nodes import STATE, Nodes
 from services.ingest.consumer import SUBSCRIPTION as INGEST
@@ -62,7 +63,6 @@ WARM_UP = 7
 BATCHES = {1: 200, 20: 60, 200: 20}
 TEN, MANY = 10, 10_000
 
-#: Plausible leads, their assignments, records, keys and decisions. Ids are random, as CRMs give them.
 CONFIGURE = f"""
 INSERT INTO sources (name) VALUES ('META'), ('GOOGLE'), ('WEBSITE'), ('REFERRAL'), ('WALK-IN');
 INSERT INTO stores (store_code, store_name, assign_leads)
@@ -74,36 +74,6 @@ INSERT INTO routes (name, policy, is_enabled) VALUES ('ten', 'fair', true), ('ma
 INSERT INTO route_members (route_id, agent_id)
 SELECT routes.id, agents.id FROM routes, agents WHERE routes.name = 'many' OR agents.id <= {TEN};
 """  # noqa: S608  # our own numbers
-FILL = """
-INSERT INTO leads (lead_id, source_id, document_type_id, document_number, store_code, customer_name, given_name,
-                   surname, mobile_number, email, address, customer_type, created_at, received_at, updated_at)
-SELECT 'CRM-' || substr(md5(n::text), 1, 16), 1 + n % 5, 1, upper(substr(md5('d' || n), 1, 10)),
-       (ARRAY['BLR01', 'BOM02', 'DEL03', 'MAA04', 'PNQ05'])[1 + n % 5], 'Given' || n % 997 || ' Surname' || n % 1009,
-       'Given' || n % 997, 'Surname' || n % 1009, '+919' || substr((hashint8(n)::bigint + 10000000000)::text, 3),
-       'person' || n || '@example.com', n % 400 || ' Some Road, Some Quarter, 4000' || n % 90, 'New',
-       t, t, t
-FROM generate_series(1, {leads}) AS n, LATERAL (SELECT now() - ({leads} - n) * interval '4 seconds' AS t) AS at;
-INSERT INTO assignments (lead_id, assignment_status_id, route_id, agent_id, decision_id, sheet_key, page_group_code,
-                         rowid, lead_assignment_code, store_code, store_name, lead_date, lead_type, mobile_number,
-                         cx_name, address, lead_source, created_at, assigned_at, closed_at)
-SELECT id, CASE WHEN id % 10 < 7 THEN 4 WHEN id % 10 < 9 THEN 2 ELSE 3 END, 1, 1 + id % 10, 1 + id / 200,
-       'L250101' || lpad((1 + id % 10)::text, 4, '0') || '-' || id,
-       'L250101' || lpad((1 + id % 10)::text, 4, '0'), id / 10,
-       'L250101' || lpad((1 + id % 10)::text, 4, '0') || '-' || id, store_code, 'Store ' || store_code,
-       created_at::date, 'N', mobile_number, customer_name, address, 'META', created_at, created_at,
-       CASE WHEN id % 10 < 7 THEN created_at END
-FROM leads;
-INSERT INTO assignment_records (assignment_id, lead_id, agent_id, assignment_status_id, method, count_before,
-                                count_after, open_before, open_after, updated_at)
-SELECT id, lead_id, agent_id, 2, 'fair_distribution', id / 10, id / 10 + 1, 5, 6, assigned_at FROM assignments;
-INSERT INTO lead_keys (kind, key, lead_id, seen_at)
-SELECT 'document', document_type_id || ':' || document_number, id, created_at FROM leads
-UNION ALL SELECT 'store_mobile', store_code || ':' || mobile_number, id, created_at FROM leads
-ON CONFLICT DO NOTHING;
-INSERT INTO decisions (route_id, route_version, sequence, algorithm, kind, facts, choices)
-SELECT 1, 1, n, 'fair/1', 'accepted', '{{"answers": []}}', '{{}}' FROM generate_series(1, {leads} / 200) AS n;
-UPDATE routes SET sequence = {leads} / 200;
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,21 +116,24 @@ def _statement(queries: ModuleType, name: str, change: Callable[[str], str]) -> 
 
 def _without_snapshot(sql: str) -> str:
     return sql.replace(
-        """rowid = new.rowid, lead_assignment_code = new.code, store_code = new.store_code, store_name = new.store_name,
-        lead_date = new.lead_date, lead_type = new.lead_type, mobile_number = new.mobile_number, cx_name = new.cx_name,
-        address = new.address, lead_source = new.lead_source""",
+        """rowid = new.rowid, lead_assignment_code = new.code, store_code = new.store_code,
+            store_name = new.store_name,
+            lead_date = new.lead_date, lead_type = new.lead_type, mobile_number = new.mobile_number,
+            cx_name = new.cx_name, address = new.address, lead_source = new.lead_source""",
         "rowid = new.rowid, lead_assignment_code = new.code",
     )
 
 
-def _without_record(_sql: str) -> str:
-    return (
+def _without_record(sql: str) -> str:
+    ids = (
         "SELECT lead_id, nextval('assignment_records_id_seq') AS id FROM unnest(CAST(:lead_ids AS bigint[])) AS lead_id"
     )
+    return sql.replace(records.INSERT_RECORDS, ids)
 
 
-def _without_decision(_sql: str) -> str:
-    return "UPDATE routes SET sequence = sequence + 1 WHERE id = :route_id RETURNING sequence AS id"
+def _without_decision(sql: str) -> str:
+    before, _, rest = sql.partition("INSERT INTO decisions")
+    return f"{before}SELECT sequence AS id FROM next {rest.partition('RETURNING id')[2]}"  # noqa: S608
 
 
 def _triggers(*tables: str) -> dict[str, Any]:
@@ -232,8 +205,8 @@ VARIATIONS = (
         ),
     ),
     Variation("no snapshot columns", within=lambda: _statement(assignments, "ASSIGN", _without_snapshot)),
-    Variation("no decision row", within=lambda: _statement(records, "ADD_DECISION", _without_decision)),
-    Variation("no assignment record", within=lambda: _statement(records, "ADD_RECORDS", _without_record)),
+    Variation("no decision row", within=lambda: _statement(decisions, "ADD_GIVING", _without_decision)),
+    Variation("no assignment record", within=lambda: _statement(assignments, "ASSIGN", _without_record)),
     Variation("lead ids in sequence, not random", are_ids_random=False),
     Variation("wal_compression off", **_session("wal_compression", "off")),
     Variation("synchronous_commit off", **_session("synchronous_commit", "off")),
@@ -593,11 +566,9 @@ async def make(nodes: Nodes, name: str, leads: int = 0, *, anew: bool = True) ->
     await admin.execute(CONFIGURE)
     if leads:
         started = time.perf_counter()
-        await admin.execute(FILL.format(leads=leads))
+        await add_stored(admin, 1, leads)
         print(f"filled with {leads:,} leads in {time.perf_counter() - started:.0f} s", flush=True)
     await admin.execute("SET session_replication_role = origin")
-    if leads:
-        await admin.execute("VACUUM (FREEZE, ANALYZE)")
     return Bench(url, admin)
 
 

@@ -31,10 +31,6 @@ class Run:
     #: Megabytes that each stage held at the end.
     resident: Mapping[str, float]
 
-    @property
-    def worked_in_all(self) -> float:
-        return sum(self.worked.values())
-
 
 async def measure(ground: Ground, way: Way, leads: Sequence[Lead], *, within_s: float = STANDS_STILL_S) -> Run:
     """Fill the first queue, start the stages, the last one first, and watch the last queue until all have come."""
@@ -49,14 +45,14 @@ async def drain(ground: Ground, setting: Setting, count: int, *, within_s: float
         async with watching(setting.amqp_url) as watch:
             stages = await _start(stack, ground, setting, watch)
             first = await watch.fill(setting.last_queue, 1, within_s=within_s)
-            work_before = _work(ground, stages)  # by now all have started, which is no part of the work either
+            work_before = worked(ground, stages)  # by now all have started, which is no part of the work either
             samples = first + await watch.fill(setting.last_queue, count, within_s=within_s)
-            work_after = _work(ground, stages)
+            work_after = worked(ground, stages)
             resident = {each.stage.name: each.resident() / 1e6 for each in stages}
     # Few leads may all have come by the first look: nothing is left to measure the work of.
     since = count - first[-1].messages
-    worked = {part: (work_after[part] - work_before[part]) * 1e6 / since if since else 0.0 for part in work_after}
-    return Run(count, samples[-1].at_s - samples[0].at_s, rate(samples), worked, resident)
+    each_lead = {part: (work_after[part] - work_before[part]) * 1e6 / since if since else 0.0 for part in work_after}
+    return Run(count, samples[-1].at_s - samples[0].at_s, rate(samples), each_lead, resident)
 
 
 async def _start(stack: ExitStack, ground: Ground, setting: Setting, watch: Watch) -> list[Running]:
@@ -70,7 +66,8 @@ async def _start(stack: ExitStack, ground: Ground, setting: Setting, watch: Watc
     return found
 
 
-def _work(ground: Ground, stages: Iterable[Running]) -> dict[str, float]:
+def worked(ground: Ground, stages: Iterable[Running]) -> dict[str, float]:
+    """Give seconds of processor time so far by part: each stage, Erlang, PostgreSQL."""
     work: dict[str, float] = dict(ground.worked())
     for each in stages:
         work[each.stage.name] = work.get(each.stage.name, 0) + each.worked()
@@ -102,8 +99,13 @@ async def in_turn(
 
 def parts(run: Run) -> str:
     """Where the processor's time went, in words."""
-    shares = " ".join(f"{name} {us:.0f}" for name, us in run.worked.items())
-    return f"{run.worked_in_all:6.0f} µs of processor a lead ({shares})"
+    return in_words(run.worked)
+
+
+def in_words(worked: Mapping[str, float]) -> str:
+    """Microseconds of processor time a lead, in all and by part."""
+    shares = " ".join(f"{name} {us:.0f}" for name, us in worked.items())
+    return f"{sum(worked.values()):6.0f} µs of processor a lead ({shares})"
 
 
 def work(runs: Sequence[Run]) -> dict[str, int]:

@@ -67,6 +67,10 @@ class Leadline:
         for statement in self._sql:
             await admin.execute(statement)
         await admin.close()
+        return await self.setting(amqp_url, database_url)
+
+    async def setting(self, amqp_url: str, database_url: str) -> Setting:
+        """Declare the queues in a corner; the database is as it is."""
         async with await aio_pika.connect(amqp_url) as connection:
             await topology.declare(await connection.channel())
         environment = {"LEADLINE_AMQP_URL": amqp_url, "LEADLINE_DATABASE_URL": database_url, **self._environment}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import date
 from functools import partial
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -15,9 +14,10 @@ from services.assigner.facts import Lead, Member, Route, match
 from services.assigner.giving import Occasion, give, unassigned, waiting_records
 from services.assigner.pieces import Book, RouteBatch
 from services.assigner.queries.assignments import wait
-from services.assigner.queries.leads import leads_by_id, lock_assignments, waiting_leads
-from services.assigner.queries.records import add_decision, add_records
-from services.assigner.queries.routes import lock_routes, now, read_members, read_routes
+from services.assigner.queries.decisions import add_decision
+from services.assigner.queries.leads import leads_by_id, lock_assignments, lock_route_and_assignments, waiting_leads
+from services.assigner.queries.records import add_records
+from services.assigner.queries.routes import lock_routes, read_members, read_routes_now
 from shared.events import Event
 
 PAGE = 500
@@ -25,18 +25,18 @@ PAGE = 500
 
 async def assign(tx: AsyncConnection, piece: RouteBatch) -> Sequence[Event]:
     """Give each lead of the piece that is still pending to one agent, or say why nobody gets it."""
-    if piece.route_id is not None:
-        await lock_routes(tx, [piece.route_id])
-    routes = await read_routes(tx)
+    await _hold(tx, piece)
+    routes, at = await read_routes_now(tx)
     route = routes.get(piece.route_id) if piece.route_id is not None else None
     if route is None:
         return await _without_route(tx, piece, routes)
-    moment = await _moment(tx, route, piece.as_of)
+    moment = Moment(at, piece.as_of or today(route, at))
     book = await _book(tx, piece, route, moment)
     lead_ids = piece.lead_ids
     if lead_ids is None:
         lead_ids = await _worth_a_look(tx, piece, route, routes, book.members, moment)
-    leads, elsewhere = await _lock(tx, piece, lead_ids, route, routes)
+        await lock_assignments(tx, lead_ids)
+    leads, elsewhere = await _read(tx, piece, lead_ids, route, routes)
     given = await give(
         tx,
         route,
@@ -51,7 +51,9 @@ async def assign(tx: AsyncConnection, piece: RouteBatch) -> Sequence[Event]:
 
 async def _without_route(tx: AsyncConnection, piece: RouteBatch, routes: Mapping[int, Route]) -> Sequence[Event]:
     """Tell leads that no route matches them; a route that has gone meanwhile leaves its leads to others, or to none."""
-    leads, elsewhere = await _lock(tx, piece, piece.lead_ids or (), None, routes)
+    if piece.route_id is None:
+        await lock_assignments(tx, piece.lead_ids or ())
+    leads, elsewhere = await _read(tx, piece, piece.lead_ids or (), None, routes)
     decided = Decided(NONE, waiting=[Waiting(lead, Unassigned.NO_ROUTE) for lead in leads])
     if piece.request_id is not None:
         await add_decision(tx, None, decided, kind=piece.kind, request_id=piece.request_id, day=None)
@@ -63,9 +65,14 @@ async def _without_route(tx: AsyncConnection, piece: RouteBatch, routes: Mapping
     return [*unassigned(decided.waiting, revisions), *look_again(elsewhere)]
 
 
-async def _moment(tx: AsyncConnection, route: Route, as_of: date | None) -> Moment:
-    at = await now(tx)
-    return Moment(at, as_of or today(route, at))
+async def _hold(tx: AsyncConnection, piece: RouteBatch) -> None:
+    """Wait for the piece's route, and for its leads where they are known already."""
+    if piece.route_id is None:
+        return
+    if piece.lead_ids:
+        await lock_route_and_assignments(tx, piece.route_id, piece.lead_ids)
+    else:
+        await lock_routes(tx, [piece.route_id])
 
 
 # Reading, under the route's lock.
@@ -110,13 +117,12 @@ async def _worth_a_look(
     return [lead.id for lead in (*elsewhere, *news)]
 
 
-async def _lock(
+async def _read(
     tx: AsyncConnection, piece: RouteBatch, lead_ids: Sequence[int], route: Route | None, routes: Mapping[int, Route]
 ) -> tuple[list[Lead], list[Lead]]:
-    """Lock leads and read them again: those to decide on, and those that another route matches by now."""
+    """Read leads that are locked by now: those to decide on, and those that another route matches."""
     if not lead_ids:
         return [], []
-    await lock_assignments(tx, lead_ids)
     leads: list[Lead] = []
     elsewhere: list[Lead] = []
     for lead in await leads_by_id(tx, lead_ids):

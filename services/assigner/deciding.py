@@ -190,7 +190,7 @@ def _after(
     for lead, choice in zip(leads, answer.choices, strict=True):
         if choice.agent_id is not None:
             received[choice.agent_id].append(lead)
-    stores = {row.agent_id: row.store_code for row in rows}
+    stores = {row.agent_id: row.store_code for row in rows if row.agent_id in received}
     return [
         member.after(got, by_this_row=member.store_code == stores[member.agent_id])
         if (got := received.get(member.agent_id))
@@ -209,7 +209,7 @@ def _sort(
 ) -> None:
     """Sort a group's choices into assigned and waiting."""
     rows = {member.agent_id: member for member in group.members}
-    counts = {agent_id: _count(route, member) for agent_id, member in rows.items()}
+    counts: dict[int, int] = {}
     reasons: dict[tuple[int | None, str], str] = {}
     for lead, choice in zip(group.leads, group.answer.choices, strict=True):
         if choice.agent_id is None:
@@ -219,8 +219,10 @@ def _sort(
                 reasons.setdefault(kind, why)
             waiting.append(Waiting(lead, why, _retry_at(why, route, moment)))
         else:
-            assigned.append(Assigned(lead, rows[choice.agent_id], counts[choice.agent_id]))
-            counts[choice.agent_id] += 1
+            row = rows[choice.agent_id]
+            count = counts.setdefault(row.agent_id, _count(route, row))
+            assigned.append(Assigned(lead, row, count))
+            counts[row.agent_id] = count + 1
 
 
 def _count(route: Route, member: Member) -> int:

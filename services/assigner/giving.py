@@ -13,8 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.assigner.deciding import MANUAL, METHODS, NONE, Assigned, Decided, Moment, Waiting
 from services.assigner.facts import Lead, Member, Route, Status
 from services.assigner.queries.assignments import assign, begin_anew, wait
-from services.assigner.queries.counters import Counters, Place, move_agents, move_members, number_pages
-from services.assigner.queries.records import Record, add_decision, add_records
+from services.assigner.queries.counters import Counters, move_agents
+from services.assigner.queries.decisions import Place, add_decision, add_giving
+from services.assigner.queries.records import Record, add_records, columns
 from shared.events import Event, LeadAssigned, LeadUnassigned
 
 Decide = Callable[[Sequence[Member]], Decided]
@@ -78,13 +79,9 @@ async def give(
     """
     taken = taken or Taken()
     decided, counters = await _decide_and_hold(tx, route, taken.free(members), decide, occasion, taken.places)
-    decision_id = None
-    if decided.assigned or occasion.request_id is not None or occasion.lot_id is not None:
-        decision_id = await add_decision(
-            tx, route, decided, kind=occasion.kind, request_id=occasion.request_id, day=occasion.moment.day
-        )
-    places = await _write(tx, route, decided, occasion, decision_id)
-    revisions = await _record(tx, route, decided, occasion, counters, taken)
+    decision_id, places = await _keep(tx, route, decided, occasion)
+    records = _records(route, decided, counters, taken)
+    revisions = await _write(tx, route, decided, occasion, decision_id, places, records)
     events = [
         *_assigned(route, decided.assigned, places, revisions, occasion, decision_id),
         *unassigned(decided.waiting, revisions),
@@ -145,40 +142,46 @@ def _as_held(member: Member, counters: Mapping[int, Counters], received: Mapping
 # Writing, and telling.
 
 
+async def _keep(
+    tx: AsyncConnection, route: Route, decided: Decided, occasion: Occasion
+) -> tuple[int | None, Sequence[Place]]:
+    """Store the decision where there is one, and give its id; with it each lead's place on a sheet."""
+    kind, request_id, day, lot_id = occasion.kind, occasion.request_id, occasion.moment.day, occasion.lot_id
+    if decided.assigned:
+        return await add_giving(tx, route, decided, kind=kind, request_id=request_id, day=day, lot_id=lot_id)
+    if request_id is not None or lot_id is not None:
+        return await add_decision(tx, route, decided, kind=kind, request_id=request_id, day=day), ()
+    return None, ()
+
+
 async def _write(
-    tx: AsyncConnection, route: Route, decided: Decided, occasion: Occasion, decision_id: int | None
-) -> Sequence[Place]:
-    """Write who got what with its place on a sheet, and why the others wait."""
-    places: Sequence[Place] = ()
-    if decided.assigned and decision_id is not None:
-        places = await number_pages(tx, decided.assigned, occasion.moment.day, occasion.lot_id)
-        await assign(
-            tx,
-            route,
-            decided.assigned,
-            places,
-            decision_id=decision_id,
-            lot_id=occasion.lot_id,
-            now=occasion.moment.now,
-        )
-        await move_members(tx, route.id, [each.member for each in decided.assigned], occasion.moment.day)
-    if decided.waiting:
-        await wait(tx, route.id, decided.waiting)
-    return places
-
-
-async def _record(
     tx: AsyncConnection,
     route: Route,
     decided: Decided,
     occasion: Occasion,
-    counters: Mapping[int, Counters],
-    taken: Taken,
+    decision_id: int | None,
+    places: Sequence[Place],
+    records: Sequence[Record],
 ) -> dict[int, int]:
-    """Store a record of each lead that was taken, and of each whose state or reason is another now.
+    """Write who got what, why the others wait, and the records; give the last one's id by lead."""
+    if decided.waiting:
+        await wait(tx, route.id, decided.waiting)
+    if decision_id is None or not places:
+        return await add_records(tx, records, requested_by=occasion.requested_by) if records else {}
+    return await assign(
+        tx,
+        route,
+        decided.assigned,
+        places,
+        decision_id=decision_id,
+        lot_id=occasion.lot_id,
+        now=occasion.moment.now,
+        records=columns(records, occasion.requested_by),
+    )
 
-    Gives the revisions by lead: those of the latter, which come last.
-    """
+
+def _records(route: Route, decided: Decided, counters: Mapping[int, Counters], taken: Taken) -> list[Record]:
+    """A record of each lead that was taken, and then of each whose state or reason is another now."""
     received, places = decided.received, taken.places
     loads = {agent_id: now.open_load - received[agent_id] + places[agent_id] for agent_id, now in counters.items()}
     method = _method(route, decided)
@@ -206,8 +209,7 @@ async def _record(
         )
         for each in decided.assigned
     ]
-    records += waiting_records(decided.waiting, method)
-    return await add_records(tx, records, requested_by=occasion.requested_by) if records else {}
+    return records + waiting_records(decided.waiting, method)
 
 
 def _moved(loads: dict[int, int], agent_id: int | None, step: int) -> int:

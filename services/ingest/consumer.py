@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, date, datetime, timedelta
 from operator import attrgetter
@@ -84,11 +84,13 @@ class StoreLeads:
         known = await _with_new_sources_and_stores(tx, piece)
         leads = [lead for _, lead in piece.created.values()]
         customers = await queries.add_customers(tx, _people(piece))
-        new = (
-            await queries.insert_leads(tx, [_row(_columns(lead), known, customers) for lead in leads]) if leads else {}
-        )
-        claims = [_claims(piece.created[lead_id][1], key, known, customers) for lead_id, key in new.items()]
-        duplicates = await _know_again(tx, claims)
+        new: Mapping[str, int] = {}
+        duplicates: Mapping[int, Holder] = {}
+        if leads:
+            claims = [_claims(lead, known, customers) for lead in leads]
+            rows = [_row(_columns(lead), known, customers) for lead in leads]
+            new, claimed = await queries.insert_leads(tx, rows, [key for each in claims for key in each.keys])
+            duplicates = await _know_again(tx, [each.of(new) for each in claims if each.lead_id in new], claimed)
         if new:
             await queries.insert_assignments(tx, {key: key in duplicates for key in new.values()})
         changed = await _look_again(tx, piece, known, [lead.lead_id for lead in leads if lead.lead_id not in new])
@@ -181,31 +183,35 @@ def _told(piece: Piece, new: Mapping[str, int], duplicates: Mapping[int, Holder]
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """A new lead and the natural keys that it claims; how many days it is another's duplicate."""
+    """A lead and the natural keys that it claims; how many days it is another's duplicate; its id, once it has one."""
 
-    id: int
+    lead_id: str
     keys: Sequence[Claim]
     days: int
+    id: int = 0
+
+    def of(self, ids: Mapping[str, int]) -> Claims:
+        """Give it with its id."""
+        return Claims(self.lead_id, self.keys, self.days, ids[self.lead_id])
 
 
-def _claims(lead: Lead, key: int, known: Known, customers: Mapping[str, int]) -> Claims:
+def _claims(lead: Lead, known: Known, customers: Mapping[str, int]) -> Claims:
     rules = known.rules(lead.source)
     customer_id = customers.get(lead.external_id or "")
-    keys = [
-        Claim(natural, key, lead.lead_id, customer_id, lead.created_at) for natural in intake.natural_keys(lead, rules)
-    ]
-    return Claims(key, keys, rules.duplicate_days)
+    keys = [Claim(natural, lead.lead_id, customer_id, lead.created_at) for natural in intake.natural_keys(lead, rules)]
+    return Claims(lead.lead_id, keys, rules.duplicate_days)
 
 
-async def _know_again(tx: AsyncConnection, leads: Sequence[Claims]) -> dict[int, Holder]:
-    """Let new leads claim their natural keys; give the duplicates with the lead that each repeats."""
+async def _know_again(
+    tx: AsyncConnection, leads: Sequence[Claims], claimed: Container[NaturalKey]
+) -> dict[int, Holder]:
+    """Give the duplicates among new leads with the lead that each repeats. `claimed`: keys that nobody had before."""
     claims = [claim for lead in leads for claim in lead.keys]
     first = {claim.key: claim for claim in reversed(claims)}
-    if not first:
-        return {}
-    before = await queries.hold_keys(tx, list(first.values()))
+    contested = [key for key in first if key not in claimed]
+    before = await queries.hold_keys(tx, contested) if contested else {}
     duplicates, after = settle(leads, before)
-    if taken := [claim for key, claim in after.items() if key in before or claim is not first[key]]:
+    if taken := {key: who for key, who in after.items() if key in before or who.lead_id != first[key].lead_id}:
         await queries.take_keys(tx, taken)
     if duplicates:
         await queries.mark_duplicates(tx, {key: holder.id for key, holder in duplicates.items()})
@@ -214,19 +220,19 @@ async def _know_again(tx: AsyncConnection, leads: Sequence[Claims]) -> dict[int,
 
 def settle(
     leads: Sequence[Claims], holders: Mapping[NaturalKey, Holder]
-) -> tuple[dict[int, Holder], dict[NaturalKey, Claim]]:
+) -> tuple[dict[int, Holder], dict[NaturalKey, Holder]]:
     """One lead after the other: a duplicate claims nothing, any other takes its keys. Pure."""
     now = dict(holders)
     duplicates: dict[int, Holder] = {}
-    taken: dict[NaturalKey, Claim] = {}
+    taken: dict[NaturalKey, Holder] = {}
     for lead in leads:
         found = [holder for claim in lead.keys if (holder := now.get(claim.key)) and _is_kept(claim, holder, lead.days)]
         if found:
             duplicates[lead.id] = found[0]
             continue
         for claim in lead.keys:
-            taken[claim.key] = claim
-            now[claim.key] = Holder(claim.id, claim.lead_id, claim.customer_id, claim.seen_at, is_open=True)
+            holder = Holder(lead.id, claim.lead_id, claim.customer_id, claim.seen_at, is_open=True)
+            taken[claim.key] = now[claim.key] = holder
     return duplicates, taken
 
 

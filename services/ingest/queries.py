@@ -53,12 +53,26 @@ _values = ", ".join(WRITTEN.get(name, "{0}").format(f"new.{name}") for name in C
 _arrays = ", ".join(f"CAST(:{name} AS {kind}[])" for name, kind in COLUMNS.items())
 _sets = ", ".join(f"{name} = {WRITTEN.get(name, '{0}').format(f'new.{name}')}" for name in COLUMNS)
 
+#: With the natural keys that the new ones claim, the first of a batch before the others: one call. Whoever is claiming
+#: the same key is waited for; what is not returned is another's.
 INSERT_LEADS = text(f"""
-    INSERT INTO leads (lead_id, {_names})
-    SELECT new.lead_id, {_values} FROM unnest(CAST(:lead_id AS text[]), {_arrays}) AS new (lead_id, {_names})
-    ORDER BY new.lead_id
-    ON CONFLICT (lead_id) DO NOTHING
-    RETURNING lead_id, id
+    WITH added AS (
+        INSERT INTO leads (lead_id, {_names})
+        SELECT new.lead_id, {_values} FROM unnest(CAST(:lead_id AS text[]), {_arrays}) AS new (lead_id, {_names})
+        ORDER BY new.lead_id
+        ON CONFLICT (lead_id) DO NOTHING
+        RETURNING lead_id, id
+    ), claimed AS (
+        INSERT INTO lead_keys (kind, key, lead_id, customer_id, seen_at)
+        SELECT DISTINCT ON (kind, key) kind, key, added.id, claims.customer_id, claims.seen_at
+        FROM unnest(CAST(:kinds AS text[]), CAST(:keys AS text[]), CAST(:claimants AS text[]),
+                    CAST(:claimants_customers AS bigint[]), CAST(:seen_at AS timestamptz[]))
+             WITH ORDINALITY AS claims (kind, key, lead_id, customer_id, seen_at, place) JOIN added USING (lead_id)
+        ORDER BY kind, key, place
+        ON CONFLICT (kind, key) DO NOTHING
+        RETURNING kind, key
+    )
+    SELECT lead_id, id, NULL AS kind, NULL AS key FROM added UNION ALL SELECT NULL, NULL, kind, key FROM claimed
 """)  # noqa: S608  # names of columns, from the table above
 UPDATE_LEADS = text(f"""
     UPDATE leads SET {_sets}, revision = leads.revision + 1, updated_at = now()
@@ -84,18 +98,6 @@ READ_LEADS = text("""
     WHERE leads.lead_id = ANY(CAST(:lead_ids AS text[]))
 """)
 _keys = "unnest(CAST(:kinds AS text[]), CAST(:keys AS text[])) AS new (kind, key)"
-_claims = """
-    unnest(CAST(:kinds AS text[]), CAST(:keys AS text[]), CAST(:lead_ids AS bigint[]),
-           CAST(:customer_ids AS bigint[]), CAST(:seen_at AS timestamptz[]))
-    AS new (kind, key, lead_id, customer_id, seen_at)
-"""
-#: Waits for whoever is claiming the same key; what is not returned is another's.
-CLAIM_KEYS = text(f"""
-    INSERT INTO lead_keys (kind, key, lead_id, customer_id, seen_at)
-    SELECT * FROM {_claims} ORDER BY kind, key
-    ON CONFLICT (kind, key) DO NOTHING
-    RETURNING kind, key
-""")  # noqa: S608
 LOCK_KEYS = text(f"""
     SELECT 1 FROM lead_keys JOIN {_keys} USING (kind, key) ORDER BY kind, key FOR NO KEY UPDATE OF lead_keys
 """)  # noqa: S608
@@ -105,10 +107,13 @@ READ_HOLDERS = text(f"""
     FROM lead_keys JOIN {_keys} USING (kind, key) JOIN leads ON leads.id = lead_keys.lead_id
          LEFT JOIN assignments ON assignments.lead_id = lead_keys.lead_id AND assignments.is_current
 """)  # noqa: S608
-TAKE_KEYS = text(f"""
+TAKE_KEYS = text("""
     UPDATE lead_keys SET lead_id = new.lead_id, customer_id = new.customer_id, seen_at = new.seen_at
-    FROM {_claims} WHERE lead_keys.kind = new.kind AND lead_keys.key = new.key
-""")  # noqa: S608
+    FROM unnest(CAST(:kinds AS text[]), CAST(:keys AS text[]), CAST(:lead_ids AS bigint[]),
+                CAST(:customer_ids AS bigint[]), CAST(:seen_at AS timestamptz[]))
+         AS new (kind, key, lead_id, customer_id, seen_at)
+    WHERE lead_keys.kind = new.kind AND lead_keys.key = new.key
+""")
 INSERT_ASSIGNMENTS = text("""
     INSERT INTO assignments (lead_id, assignment_status_id, reason, closed_at)
     SELECT id, CASE WHEN is_duplicate THEN 4 ELSE 1 END, CASE WHEN is_duplicate THEN 'duplicate' END,
@@ -176,10 +181,9 @@ class Holder:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A new lead's claim to a natural key."""
+    """A lead's claim to a natural key, which counts if the lead is new."""
 
     key: NaturalKey
-    id: int
     lead_id: str
     customer_id: int | None
     seen_at: datetime
@@ -234,10 +238,25 @@ async def add_customers(tx: AsyncConnection, people: Sequence[Mapping[str, Any]]
     return {row.external_id: row.id for row in rows}
 
 
-async def insert_leads(tx: AsyncConnection, rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    """Store leads; give the ids of those that are new. The others exist."""
-    inserted = await tx.execute(INSERT_LEADS, _columns(rows))
-    return {row.lead_id: row.id for row in inserted}
+async def insert_leads(
+    tx: AsyncConnection, rows: Sequence[Mapping[str, Any]], claims: Sequence[Claim]
+) -> tuple[dict[str, int], frozenset[NaturalKey]]:
+    """Store leads, then claim the natural keys of those that are new, in the keys' order, where nobody has them.
+
+    Gives the ids of the new ones, the others exist; and the keys that are theirs now: the first's of several that claim
+    the same.
+    """
+    values = {
+        **_columns(rows),
+        "kinds": [claim.key.kind for claim in claims],
+        "keys": [claim.key.key for claim in claims],
+        "claimants": [claim.lead_id for claim in claims],
+        "claimants_customers": [claim.customer_id for claim in claims],
+        "seen_at": [claim.seen_at.astimezone(UTC) for claim in claims],
+    }
+    done = (await tx.execute(INSERT_LEADS, values)).all()
+    new = {lead_id: key for lead_id, key, _kind, _key in done if lead_id is not None}
+    return new, frozenset(NaturalKey(kind, key) for _lead_id, _id, kind, key in done if kind is not None)
 
 
 async def lock_leads(tx: AsyncConnection, lead_ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
@@ -262,16 +281,9 @@ async def count_repeats(tx: AsyncConnection, lead_ids: Sequence[str]) -> None:
     await tx.execute(COUNT_REPEATS, {"lead_ids": list(lead_ids)})
 
 
-async def hold_keys(tx: AsyncConnection, claims: Sequence[Claim]) -> dict[NaturalKey, Holder]:
-    """Hold natural keys, in their order, claimed where nobody has them; give the holders of the others.
-
-    Two claims of one key must not come together.
-    """
-    won = {(kind, key) for kind, key in await tx.execute(CLAIM_KEYS, _columns_of(claims))}
-    contested = [claim.key for claim in claims if (claim.key.kind, claim.key.key) not in won]
-    if not contested:
-        return {}
-    keys = {"kinds": [key.kind for key in contested], "keys": [key.key for key in contested]}
+async def hold_keys(tx: AsyncConnection, wanted: Sequence[NaturalKey]) -> dict[NaturalKey, Holder]:
+    """Hold natural keys that others have, in their order; give these."""
+    keys = {"kinds": [key.kind for key in wanted], "keys": [key.key for key in wanted]}
     await tx.execute(LOCK_KEYS, keys)
     return {
         NaturalKey(row.kind, row.key): Holder(row.id, row.lead_id, row.customer_id, row.seen_at, row.is_open)
@@ -279,9 +291,16 @@ async def hold_keys(tx: AsyncConnection, claims: Sequence[Claim]) -> dict[Natura
     }
 
 
-async def take_keys(tx: AsyncConnection, claims: Sequence[Claim]) -> None:
+async def take_keys(tx: AsyncConnection, holders: Mapping[NaturalKey, Holder]) -> None:
     """Write who holds these keys from now on. They are held already."""
-    await tx.execute(TAKE_KEYS, _columns_of(claims))
+    columns = {
+        "kinds": [key.kind for key in holders],
+        "keys": [key.key for key in holders],
+        "lead_ids": [holder.id for holder in holders.values()],
+        "customer_ids": [holder.customer_id for holder in holders.values()],
+        "seen_at": [holder.seen_at.astimezone(UTC) for holder in holders.values()],
+    }
+    await tx.execute(TAKE_KEYS, columns)
 
 
 async def mark_duplicates(tx: AsyncConnection, holders: Mapping[int, int]) -> None:
@@ -291,16 +310,6 @@ async def mark_duplicates(tx: AsyncConnection, holders: Mapping[int, int]) -> No
 async def insert_assignments(tx: AsyncConnection, lead_ids: Mapping[int, bool]) -> None:
     """Give each new lead its first assignment: pending; closed, where the value says that it is a duplicate."""
     await tx.execute(INSERT_ASSIGNMENTS, {"ids": list(lead_ids), "are_duplicates": list(lead_ids.values())})
-
-
-def _columns_of(claims: Sequence[Claim]) -> dict[str, list[Any]]:
-    return {
-        "kinds": [claim.key.kind for claim in claims],
-        "keys": [claim.key.key for claim in claims],
-        "lead_ids": [claim.id for claim in claims],
-        "customer_ids": [claim.customer_id for claim in claims],
-        "seen_at": [claim.seen_at.astimezone(UTC) for claim in claims],
-    }
 
 
 def _columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any] | None]:

@@ -113,7 +113,7 @@ class MailSheets:
         visit = Visit(_asker(message))
         while True:
             async with database.reading() as connection:
-                step = await errand.look(connection, self._desk, visit)
+                step = await errand.look(connection, self._desk, visit, is_claimed=False)
             if step is None:
                 return
             if isinstance(step, Note):
@@ -127,7 +127,8 @@ class MailSheets:
                 if claim is None:
                     yield Busy(message)
                     return
-                step = await errand.look(claim, self._desk, visit)  # another may have done it meanwhile
+                # Another may have done it meanwhile.
+                step = await errand.look(claim, self._desk, visit, is_claimed=True)
                 if isinstance(step, Note | Send):
                     visit.tried.add(step.mail.key)
                 if step is None:

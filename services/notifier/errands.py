@@ -62,15 +62,16 @@ class SheetErrand:
     def store_code(self) -> str | None:
         return self.sheet.store_code
 
-    async def look(self, connection: AsyncConnection, desk: Desk, visit: Visit) -> Step | None:
+    async def look(self, connection: AsyncConnection, desk: Desk, visit: Visit, *, is_claimed: bool) -> Step | None:
         """Say what is next; None: nothing."""
         key = f"sheet:{self.sheet.sheet_key}"
         if key in visit.tried:
             return None
         mail = await queries.read_mail(connection, self.profile.id, key) or desk.mail(self.profile, key)
         current = await self._recipients(connection, desk)
-        # Read again: it may have been superseded while the claim was waited for.
-        sheet = await queries.read_sheet(connection, self.sheet.id) or self.sheet
+        sheet = self.sheet
+        if is_claimed:  # it may have been superseded meanwhile; who has no claim decides nothing by it
+            sheet = await queries.read_sheet(connection, sheet.id) or sheet
         mail = replace(mail, document_ids=(sheet.id,))
         return next_for(mail, current, void=sheet.void, nobody=self._nobody(), asker=visit.asker)
 
@@ -119,7 +120,7 @@ class StoreErrand:
     def identity(self) -> str:
         return f"{self.profile.id} lot {self.lot_id} {self.store_code or ''}"
 
-    async def look(self, connection: AsyncConnection, desk: Desk, visit: Visit) -> Step | None:
+    async def look(self, connection: AsyncConnection, desk: Desk, visit: Visit, *, is_claimed: bool) -> Step | None:
         """Say what is next; None: nothing."""
         mails = await queries.read_lot_mails(connection, self.profile.id, self.lot_id, self.store_code)
         number = sum(1 for mail in mails if mail.document_ids) + 1
@@ -188,7 +189,7 @@ class SummaryErrand:
     def lot_id(self) -> int:
         return self.lot.id
 
-    async def look(self, connection: AsyncConnection, desk: Desk, visit: Visit) -> Step | None:
+    async def look(self, connection: AsyncConnection, desk: Desk, visit: Visit, *, is_claimed: bool) -> Step | None:
         """Say what is next; None: nothing."""
         key = f"lot:{self.lot.id}"
         if key in visit.tried:

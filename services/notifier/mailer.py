@@ -21,6 +21,8 @@ _GO_AHEAD = 354
 _CLOSING = 421
 _BAD_ADDRESS = 553
 _LONGEST_TEXT = 500
+#: A connection that has answered so lately is not asked again whether it is there.
+_FRESH_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,7 @@ class Mailer:
         self._server = server
         self._connection: SMTP | None = None
         self._one_at_a_time = asyncio.Lock()
+        self._answered_at = 0.0
 
     async def send(
         self, message: EmailMessage, sender: str, recipients: Sequence[str], *, last_look: LastLook = _no_look
@@ -153,7 +156,20 @@ class Mailer:
     async def _send(
         self, message: EmailMessage, sender: str, recipients: list[str], last_look: LastLook
     ) -> dict[str, Answer]:
-        connection = await self._ready()
+        """As `send`; on a connection that has just answered at once, and on another if it turns out to be gone."""
+        is_fresh = self._connection is not None and self._clock() - self._answered_at < _FRESH_S
+        try:
+            connection = await (self._connected() if is_fresh else self._ready())
+            return await self._send_on(connection, message, sender, recipients, last_look)
+        except MailServerGoneError as gone:
+            if not is_fresh or gone.may_have_arrived:
+                raise
+            self._disconnect()
+        return await self._send_on(await self._ready(), message, sender, recipients, last_look)
+
+    async def _send_on(
+        self, connection: SMTP, message: EmailMessage, sender: str, recipients: list[str], last_look: LastLook
+    ) -> dict[str, Answer]:
         international = _is_international(sender, recipients) and connection.supports_extension("smtputf8")
         envelope = _Envelope(connection, self._server.data_timeout_s, international, last_look)
         try:
@@ -167,6 +183,7 @@ class Mailer:
 
     async def _after(self, answers: dict[str, Answer]) -> dict[str, Answer]:
         """Leave a connection that the next mail can use."""
+        self._answered_at = self._clock()
         if not any(isinstance(answer, Accepted) for answer in answers.values()) and self._connection is not None:
             try:
                 await self._connection.rset()
@@ -205,6 +222,9 @@ class Mailer:
             raise MailServerGoneError(f"{server.host}:{server.port}: {_said(error)}") from error
         self._connection = connection
         return connection
+
+    def _clock(self) -> float:
+        return asyncio.get_running_loop().time()
 
     def _disconnect(self) -> None:
         if self._connection is not None:
@@ -267,6 +287,9 @@ class _Envelope:
 
 def _dotted(content: bytes) -> bytes:
     """The content as it goes over the wire, the final dot included (RFC 5321 §4.5.2)."""
+    ends = content.count(b"\r\n")
+    if ends == content.count(b"\n") == content.count(b"\r") and content.endswith(b"\r\n"):
+        return (b"\r\n" + content).replace(b"\r\n.", b"\r\n..")[2:] + b".\r\n"
     return b"".join(b"." * line.startswith(b".") + line + b"\r\n" for line in content.splitlines()) + b".\r\n"
 
 

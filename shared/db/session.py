@@ -80,6 +80,7 @@ async def open_database(
         pool_size=pool_size,
         max_overflow=pool_size,
         pool_timeout=DEADLINE_S,
+        pool_use_lifo=True,  # the one that has just been used: its server process has everything at hand
         hide_parameters=True,  # an error's text may be shown: no rows in it
         connect_args={
             "timeout": CONNECT_TIMEOUT_S,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from bench import budget
 from bench.ground import Ground
 from bench.leads import leads
 from bench.queues import Sample
@@ -27,6 +28,14 @@ async def test_a_way_brings_all_leads_to_the_last_queue(way: Way, nodes: Nodes) 
     assert run.leads == LEADS
     assert run.rate > 0
     assert set(run.worked) >= {"Erlang", "PostgreSQL"}
+
+
+def test_the_steps_are_those_of_the_services(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is a call into a service: one that changes must change here."""
+    monkeypatch.setattr(budget, "COUNT", 10)
+    monkeypatch.setattr(budget, "RUNS", 1)
+
+    assert all(us > 0 for us in budget.measure().values())
 
 
 def test_the_rate_leaves_out_the_warm_up() -> None:

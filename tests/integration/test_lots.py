@@ -12,10 +12,9 @@ from typing import Any
 
 import pytest
 
-from services.assigner import giving
 from services.assigner.consumer import AssignLeads
 from services.assigner.lots import SUBSCRIPTION, RunLots
-from services.assigner.queries import records
+from services.assigner.queries import assignments
 from services.assigner.queries.lots import BY_HAND
 from services.documents.consumer import MakeSheets
 from shared.db.session import Database
@@ -326,13 +325,13 @@ async def test_a_lot_rolled_back_at_midnight_keeps_its_day(
     await execute(database, "UPDATE route_members SET max_daily_leads = 2")
     await arrive(stream, "N1", "N2", "N3")
     before_midnight = datetime(2026, 3, 5, 18, 29, 30, tzinfo=UTC)
-    genuine = records.add_records
+    genuine = assignments.assign
 
     async def lost(*arguments: Any, **more: Any) -> Any:
         await genuine(*arguments, **more)
         raise LostError
 
-    monkeypatch.setattr(giving, "add_records", lost)
+    monkeypatch.setattr("services.assigner.giving.assign", lost)
     with pytest.raises(LostError):
         await lots.run(a_lot("late", before_midnight))
     monkeypatch.undo()

@@ -226,7 +226,7 @@ async def test_a_sheet_that_goes_void_between_the_look_and_the_mail_is_not_sent(
     async with database.reading() as connection:
         errand = next(each for each in await errands(connection, event, "prod") if isinstance(each, StoreErrand))
         desk = Desk("prod", "example.com")
-        pin = await errand.look(connection, desk, Visit())
+        pin = await errand.look(connection, desk, Visit(), is_claimed=True)
         assert isinstance(pin, Pin)
         [mail] = errand.mails(desk, pin.number, [pin.ready])
         await office.end(event.sheet_key)

@@ -39,9 +39,16 @@ class Lines:
         """Per business line of the leads given so far: the first in line of those who have received nothing."""
         found: dict[int | None, Place | None] = {}
         for (business_line_id, _), line in self._lines.items():
-            rest = [found.get(business_line_id), *(place for place in line if place[1] not in self.before)]
+            rest = [found.get(business_line_id), self._first_without(line)]
             found[business_line_id] = min((place for place in rest if place is not None), default=None)
         return found
+
+    def _first_without(self, line: list[Place]) -> Place | None:
+        """The first in line of those who have received nothing: whoever else is before it is taken out of a copy."""
+        left = list(line)
+        while left and left[0][1] in self.before:
+            heappop(left)
+        return left[0] if left else None
 
     def _line(self, lead: Lead) -> list[Place]:
         kind = self._kind(lead)

@@ -11,27 +11,32 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.assigner.deciding import Assigned, Waiting
 from services.assigner.facts import Route
-from services.assigner.queries.counters import Place
-from services.assigner.queries.records import Record
+from services.assigner.queries.decisions import Place
+from services.assigner.queries.records import INSERT_RECORDS, Record
 
-ASSIGN = text("""
-    UPDATE assignments
-    SET assignment_status_id = 2, route_id = :route_id, agent_id = new.agent_id, decision_id = :decision_id,
-        lot_id = :lot_id, reason = NULL, retry_at = NULL, assigned_at = :now, sheet_key = new.sheet_key,
-        page_group_code = new.page_group_code,
-        rowid = new.rowid, lead_assignment_code = new.code, store_code = new.store_code, store_name = new.store_name,
-        lead_date = new.lead_date, lead_type = new.lead_type, mobile_number = new.mobile_number, cx_name = new.cx_name,
-        address = new.address, lead_source = new.lead_source
-    FROM unnest(CAST(:ids AS bigint[]), CAST(:agent_ids AS bigint[]), CAST(:sheet_keys AS text[]),
-                CAST(:codes AS text[]), CAST(:page_group_codes AS text[]), CAST(:rowids AS bigint[]),
-                CAST(:store_codes AS text[]), CAST(:store_names AS text[]), CAST(:lead_dates AS date[]),
-                CAST(:lead_types AS text[]),
-                CAST(:mobile_numbers AS text[]), CAST(:cx_names AS text[]), CAST(:addresses AS text[]),
-                CAST(:lead_sources AS text[]))
-         AS new (id, agent_id, sheet_key, code, page_group_code, rowid, store_code, store_name, lead_date, lead_type,
-                 mobile_number, cx_name, address, lead_source)
-    WHERE assignments.id = new.id
-""")
+#: With the records, whose ids are asked for: one call.
+ASSIGN = text(f"""
+    WITH given AS (
+        UPDATE assignments
+        SET assignment_status_id = 2, route_id = :route_id, agent_id = new.agent_id, decision_id = :decision_id,
+            lot_id = :lot_id, reason = NULL, retry_at = NULL, assigned_at = :now, sheet_key = new.sheet_key,
+            page_group_code = new.page_group_code,
+            rowid = new.rowid, lead_assignment_code = new.code, store_code = new.store_code,
+            store_name = new.store_name,
+            lead_date = new.lead_date, lead_type = new.lead_type, mobile_number = new.mobile_number,
+            cx_name = new.cx_name, address = new.address, lead_source = new.lead_source
+        FROM unnest(CAST(:ids AS bigint[]), CAST(:agent_ids AS bigint[]), CAST(:sheet_keys AS text[]),
+                    CAST(:codes AS text[]), CAST(:page_group_codes AS text[]), CAST(:rowids AS bigint[]),
+                    CAST(:store_codes AS text[]), CAST(:store_names AS text[]), CAST(:lead_dates AS date[]),
+                    CAST(:lead_types AS text[]),
+                    CAST(:mobile_numbers AS text[]), CAST(:cx_names AS text[]), CAST(:addresses AS text[]),
+                    CAST(:lead_sources AS text[]))
+             AS new (id, agent_id, sheet_key, code, page_group_code, rowid, store_code, store_name, lead_date,
+                     lead_type, mobile_number, cx_name, address, lead_source)
+        WHERE assignments.id = new.id
+    )
+    {INSERT_RECORDS}
+""")  # noqa: S608  # from records
 WAIT = text("""
     UPDATE assignments SET route_id = :route_id, reason = new.reason, retry_at = new.retry_at
     FROM unnest(CAST(:ids AS bigint[]), CAST(:reasons AS text[]), CAST(:retry_ats AS timestamptz[]))
@@ -75,8 +80,9 @@ async def assign(
     decision_id: int,
     lot_id: int | None,
     now: datetime,
-) -> None:
-    """Write who got what, with the snapshot that the sheet prints."""
+    records: Mapping[str, Any],
+) -> dict[int, int]:
+    """Write who got what, with the snapshot that the sheet prints, and `records` as columns: their ids by lead."""
     leads = [each.lead for each in assigned]
     values = {
         "route_id": route.id,
@@ -98,7 +104,7 @@ async def assign(
         "addresses": [lead.address for lead in leads],
         "lead_sources": [lead.final_source or lead.source for lead in leads],
     }
-    await tx.execute(ASSIGN, values)
+    return {row.lead_id: row.id for row in await tx.execute(ASSIGN, {**values, **records})}
 
 
 async def wait(tx: AsyncConnection, route_id: int | None, waiting: Sequence[Waiting]) -> None:

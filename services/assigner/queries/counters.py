@@ -1,17 +1,12 @@
-"""Counters of agents, members and page groups: kept, never recounted; agents' are held last, in order of id."""
+"""Agents' counters over all routes: kept, never recounted; held last of all rows, in order of id."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
-
-from services.assigner.deciding import Assigned
-from services.assigner.facts import Member
 
 #: Locks in order of id; the update then sees the rows as they are after the wait, and so does RETURNING.
 MOVE_AGENTS = text("""
@@ -36,28 +31,6 @@ PLACES = text("""
     FROM agents JOIN agent_counters ON agent_counters.agent_id = agents.id
     WHERE agents.id = ANY(CAST(:agent_ids AS bigint[]))
 """)
-MOVE_MEMBERS = text("""
-    WITH new AS (
-        SELECT * FROM unnest(CAST(:agent_ids AS bigint[]), CAST(:store_codes AS text[]), CAST(:leads AS bigint[]))
-                      AS new (agent_id, store_code, leads)
-    ), counted AS (
-        INSERT INTO member_counters AS now (route_id, agent_id, assigned_count)
-        SELECT :route_id, agent_id, sum(leads) FROM new GROUP BY agent_id ORDER BY agent_id
-        ON CONFLICT (route_id, agent_id) DO UPDATE
-        SET assigned_count = now.assigned_count + excluded.assigned_count
-    )
-    INSERT INTO member_days AS now (route_id, day, agent_id, store_code, leads)
-    SELECT :route_id, :day, agent_id, store_code, leads FROM new ORDER BY agent_id, store_code
-    ON CONFLICT (route_id, day, agent_id, store_code) DO UPDATE SET leads = now.leads + excluded.leads
-""")
-NUMBER_PAGES = text("""
-    INSERT INTO page_groups AS now (page_group_code, agent_id, day, last_rowid)
-    SELECT code, agent_id, :day, leads
-    FROM unnest(CAST(:codes AS text[]), CAST(:agent_ids AS bigint[]), CAST(:leads AS bigint[]))
-         AS new (code, agent_id, leads) ORDER BY code
-    ON CONFLICT (page_group_code) DO UPDATE SET last_rowid = now.last_rowid + excluded.last_rowid
-    RETURNING page_group_code, last_rowid
-""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,24 +49,6 @@ class Agent:
     is_active: bool
     max_load: int | None
     open_load: int
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """An assignment's place in the day's numbering of its agent (leads-assignment seed §4.1.3)."""
-
-    page_group_code: str
-    rowid: int
-    lot_sheet: str | None = None
-
-    @property
-    def sheet_key(self) -> str:
-        """In a lot all of one store and agent are on one sheet; else each has its own."""
-        return self.lot_sheet or self.code
-
-    @property
-    def code(self) -> str:
-        return f"{self.page_group_code}-{self.rowid:04d}"
 
 
 async def move_agents(
@@ -119,40 +74,3 @@ async def hold_agents(tx: AsyncConnection, agent_ids: Sequence[int]) -> dict[int
         return {}
     await tx.execute(LOCK_AGENTS, {"agent_ids": list(agent_ids)})
     return {row.id: Agent(*row) for row in await tx.execute(PLACES, {"agent_ids": list(agent_ids)})}
-
-
-async def number_pages(
-    tx: AsyncConnection, assigned: Sequence[Assigned], day: date, lot_id: int | None = None
-) -> list[Place]:
-    """Give each assignment its place in its agent's numbering of that day, and its sheet."""
-    prefix = f"L{day:%y%m%d}"
-    codes = [f"{prefix}{each.member.agent_code}" for each in assigned]
-    wanted = Counter(codes)
-    agents = dict(zip(codes, (each.member.agent_id for each in assigned), strict=True))
-    values = {
-        "day": day,
-        "codes": list(wanted),
-        "agent_ids": [agents[code] for code in wanted],
-        "leads": list(wanted.values()),
-    }
-    last = {row.page_group_code: row.last_rowid for row in await tx.execute(NUMBER_PAGES, values)}
-    next_rowid = {code: last[code] - leads for code, leads in wanted.items()}
-    places = []
-    for code, each in zip(codes, assigned, strict=True):
-        next_rowid[code] += 1
-        lot_sheet = f"lot-{lot_id}-{each.lead.store_code or ''}-{each.member.agent_code}" if lot_id else None
-        places.append(Place(code, next_rowid[code], lot_sheet))
-    return places
-
-
-async def move_members(tx: AsyncConnection, route_id: int, received: Sequence[Member], day: date) -> None:
-    """Count leads on their route and day, each for the member's row that it was given by. The route is locked."""
-    rows = Counter((member.agent_id, member.store_code or "") for member in received)
-    values = {
-        "route_id": route_id,
-        "day": day,
-        "agent_ids": [agent_id for agent_id, _ in rows],
-        "store_codes": [store_code for _, store_code in rows],
-        "leads": list(rows.values()),
-    }
-    await tx.execute(MOVE_MEMBERS, values)

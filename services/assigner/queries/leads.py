@@ -13,6 +13,15 @@ from services.assigner.facts import Lead, Status
 LOCK_ASSIGNMENTS = text("""
     SELECT id FROM assignments WHERE lead_id = ANY(CAST(:ids AS bigint[])) AND is_current ORDER BY id FOR NO KEY UPDATE
 """)
+#: Both locks in one call, in their order: what is LATERAL cannot begin before the route is held and counted.
+LOCK_ROUTE_AND_ASSIGNMENTS = text("""
+    WITH route AS MATERIALIZED (SELECT id FROM routes WHERE id = :route_id FOR NO KEY UPDATE)
+    SELECT theirs.id FROM (SELECT count(*) AS routes FROM route) AS held CROSS JOIN LATERAL (
+        SELECT id FROM assignments
+        WHERE lead_id = ANY(CAST(:ids AS bigint[])) AND is_current AND held.routes >= 0
+        ORDER BY id FOR NO KEY UPDATE
+    ) AS theirs
+""")
 CURRENT = text("SELECT id FROM assignments WHERE lead_id = ANY(CAST(:ids AS bigint[])) AND is_current")
 LOCK_LEADS = text("SELECT 1 FROM leads WHERE id = ANY(CAST(:ids AS bigint[])) ORDER BY id FOR NO KEY UPDATE")
 #: In the order of the fields of `Lead`.
@@ -59,8 +68,17 @@ async def lock_assignments(tx: AsyncConnection, lead_ids: Sequence[int]) -> None
     Who is waited for may have ended an assignment and begun another, which the wait has not locked: then once more. Its
     id is higher than all that were there, so the order holds.
     """
+    await _until_current(tx, lead_ids, set((await tx.execute(LOCK_ASSIGNMENTS, {"ids": list(lead_ids)})).scalars()))
+
+
+async def lock_route_and_assignments(tx: AsyncConnection, route_id: int, lead_ids: Sequence[int]) -> None:
+    """Wait for a route, then for these leads' current assignments, as `lock_assignments` does."""
+    values = {"route_id": route_id, "ids": list(lead_ids)}
+    await _until_current(tx, lead_ids, set((await tx.execute(LOCK_ROUTE_AND_ASSIGNMENTS, values)).scalars()))
+
+
+async def _until_current(tx: AsyncConnection, lead_ids: Sequence[int], locked: set[int]) -> None:
     ids = {"ids": list(lead_ids)}
-    locked = set((await tx.execute(LOCK_ASSIGNMENTS, ids)).scalars())
     while len(locked) < len(lead_ids) and not locked.issuperset((await tx.execute(CURRENT, ids)).scalars()):
         locked = set((await tx.execute(LOCK_ASSIGNMENTS, ids)).scalars())
 

@@ -1,38 +1,27 @@
-"""Decisions, and the record of every change of an assignment."""
+"""The record of every change of an assignment."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
 from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.assigner.deciding import Decided
-from services.assigner.facts import Lead, Route, Status
+from services.assigner.facts import Lead, Status
 
-ADD_DECISION = text("""
-    WITH next AS (UPDATE routes SET sequence = sequence + 1 WHERE id = CAST(:route_id AS bigint)
-                  RETURNING id, sequence, version)
-    INSERT INTO decisions (route_id, route_version, sequence, algorithm, kind, request_id, day, facts, choices)
-    SELECT next.id, next.version, next.sequence, :algorithm, :kind, :request_id, CAST(:day AS date),
-           CAST(:facts AS jsonb), CAST(:choices AS jsonb)
-    FROM (SELECT 1) AS one LEFT JOIN next ON true
-    RETURNING id
-""")
-ADD_RECORDS = text("""
+INSERT_RECORDS = """
     INSERT INTO assignment_records (assignment_id, lead_id, agent_id, assignment_status_id, method, reason,
                                     count_before, count_after, open_before, open_after, requested_by)
     SELECT new.*, :requested_by
-    FROM unnest(CAST(:assignment_ids AS bigint[]), CAST(:lead_ids AS bigint[]), CAST(:agent_ids AS bigint[]),
+    FROM unnest(CAST(:assignment_ids AS bigint[]), CAST(:lead_ids AS bigint[]), CAST(:record_agent_ids AS bigint[]),
                 CAST(:statuses AS smallint[]), CAST(:methods AS text[]), CAST(:reasons AS text[]),
                 CAST(:count_befores AS bigint[]), CAST(:count_afters AS bigint[]), CAST(:open_befores AS bigint[]),
                 CAST(:open_afters AS bigint[])) AS new
     RETURNING lead_id, id
-""")
+"""
+ADD_RECORDS = text(INSERT_RECORDS)
 ADD_REFUSALS = text("""
     INSERT INTO assignment_records (assignment_id, lead_id, agent_id, assignment_status_id, method, reason,
                                     refused_event)
@@ -62,30 +51,18 @@ class Record:
     assignment_id: int | None = None
 
 
-async def add_decision(
-    tx: AsyncConnection, route: Route | None, decided: Decided, *, kind: str, request_id: str | None, day: date | None
-) -> int:
-    """Store a decision under the route's next sequence number; one about leads of no route has neither."""
-    values = {
-        "route_id": route.id if route else None,
-        "algorithm": decided.algorithm,
-        "kind": kind,
-        "request_id": request_id,
-        "day": day,
-        "facts": json.dumps(decided.facts),
-        "choices": json.dumps(decided.choices),
-    }
-    decision_id: int = (await tx.execute(ADD_DECISION, values)).scalar_one()
-    return decision_id
-
-
 async def add_records(tx: AsyncConnection, records: Sequence[Record], *, requested_by: str | None) -> dict[int, int]:
     """Store changes of state; give each record's id, the revision of its event, by lead."""
-    values: dict[str, Any] = {
+    return {row.lead_id: row.id for row in await tx.execute(ADD_RECORDS, columns(records, requested_by))}
+
+
+def columns(records: Sequence[Record], requested_by: str | None) -> dict[str, Any]:
+    """Give what `INSERT_RECORDS` takes."""
+    return {
         "requested_by": requested_by,
         "assignment_ids": [record.assignment_id or record.lead.assignment_id for record in records],
         "lead_ids": [record.lead.id for record in records],
-        "agent_ids": [record.agent_id for record in records],
+        "record_agent_ids": [record.agent_id for record in records],
         "statuses": [int(record.status) for record in records],
         "methods": [record.method for record in records],
         "reasons": [record.reason for record in records],
@@ -94,7 +71,6 @@ async def add_records(tx: AsyncConnection, records: Sequence[Record], *, request
         "open_befores": [record.open_before for record in records],
         "open_afters": [record.open_after for record in records],
     }
-    return {row.lead_id: row.id for row in await tx.execute(ADD_RECORDS, values)}
 
 
 async def add_refusals(tx: AsyncConnection, records: Sequence[Record]) -> None:

@@ -6,18 +6,22 @@ from collections.abc import Sequence
 from datetime import date, datetime
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import text
+from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.assigner.facts import Member, Route
 
 #: Not the start of the transaction: under a route's lock, times and days must not go back.
 NOW = text("SELECT clock_timestamp()")
-ROUTES = text("""
-    SELECT id, name, source_id, store_code, business_line_id, priority, policy, mode, zone, params, retry_pending,
-           version, sequence
-    FROM routes WHERE is_enabled
-""")
+_route_columns = """
+    routes.id, routes.name, source_id, store_code, business_line_id, priority, policy, mode, zone, params,
+    retry_pending, version, sequence
+"""
+ROUTES = text(f"SELECT {_route_columns} FROM routes WHERE is_enabled")  # noqa: S608  # names of columns, from above
+ROUTES_NOW = text(f"""
+    SELECT clock.now, {_route_columns}
+    FROM (SELECT clock_timestamp() AS now) AS clock LEFT JOIN routes ON routes.is_enabled
+""")  # noqa: S608
 FREE_ROUTES = text("SELECT id FROM routes WHERE id = ANY(CAST(:ids AS bigint[])) FOR NO KEY UPDATE SKIP LOCKED")
 LOCK_ROUTES = text("SELECT 1 FROM routes WHERE id = ANY(CAST(:ids AS bigint[])) ORDER BY id FOR NO KEY UPDATE")
 #: In the order of the fields of `Member`, as far as they go.
@@ -70,8 +74,14 @@ async def now(connection: AsyncConnection) -> datetime:
 
 
 async def read_routes(connection: AsyncConnection) -> dict[int, Route]:
-    rows = (await connection.execute(ROUTES)).mappings()
-    return {row["id"]: Route(**{**row, "zone": ZoneInfo(row["zone"])}) for row in rows}
+    return _routes((await connection.execute(ROUTES)).mappings().all())
+
+
+async def read_routes_now(connection: AsyncConnection) -> tuple[dict[int, Route], datetime]:
+    """Give the routes as they are, and the database's clock as `now` does."""
+    rows = (await connection.execute(ROUTES_NOW)).mappings().all()
+    at: datetime = rows[0]["now"]
+    return _routes(rows), at
 
 
 async def free_routes(connection: AsyncConnection, route_ids: Sequence[int]) -> frozenset[int]:
@@ -93,6 +103,11 @@ async def read_members(tx: AsyncConnection, route_id: int, day: date) -> list[Me
     if uncounted := [row.agent_id for row in rows if row.is_uncounted]:
         await tx.execute(MAKE_COUNTERS, {"agent_ids": uncounted})
     return [Member(*member) for *member, _is_uncounted in rows]
+
+
+def _routes(rows: Sequence[RowMapping]) -> dict[int, Route]:
+    fields = [{name: value for name, value in row.items() if name != "now"} for row in rows if row["id"] is not None]
+    return {row["id"]: Route(**{**row, "zone": ZoneInfo(row["zone"])}) for row in fields}
 
 
 async def routes_of_agents(tx: AsyncConnection, agent_ids: Sequence[int]) -> list[str]:

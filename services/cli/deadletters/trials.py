@@ -265,7 +265,7 @@ class NotifierTrial:
 
     async def _of(self, connection: AsyncConnection, errand: Errand) -> Verdict | None:
         """Say what would come of the next step; None: nothing is left to do."""
-        step = await errand.look(connection, Desk(self.env, "localhost"), Visit())
+        step = await errand.look(connection, Desk(self.env, "localhost"), Visit(), is_claimed=False)
         if step is None:
             return None
         if isinstance(step, Note):
