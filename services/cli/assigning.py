@@ -113,7 +113,7 @@ def assign(wish: Wish, *, timeout_s: float = TIMEOUT_S, settings: Settings | Non
     async def run() -> Answered:
         async with open_database(settings.database, application_name="leadline assign") as database:
             await check(database, request)
-            row_id = await ask(database, request)
+            row_id = await ask(settings, database, request)
             answer = await _answer(settings, database, request, row_id, timeout_s)
             return await told(database, request, answer)
 

@@ -120,7 +120,7 @@ def run_lot(
 
     async def run() -> LotRun:
         async with open_database(settings.database, application_name="leadline lot") as database:
-            asked = await _ask(database, route, run_id=run_id, triggered_by=triggered_by, is_again=is_again)
+            asked = await _ask(settings, database, route, run_id=run_id, triggered_by=triggered_by, is_again=is_again)
             told(_requested(asked.request))
             return await _follow(settings, database, asked, timeout_s, told)
 
@@ -144,7 +144,7 @@ def request_lot(
 
     async def run() -> LotRequested:
         async with open_database(settings.database, application_name="leadline lot") as database:
-            asked = await _ask(database, route, run_id=run_id, triggered_by=triggered_by, is_again=is_again)
+            asked = await _ask(settings, database, route, run_id=run_id, triggered_by=triggered_by, is_again=is_again)
         return asked.request
 
     return asyncio.run(run())
@@ -170,9 +170,11 @@ async def prepare_lot(
     return Prepared(route.id, route.sheets, request)
 
 
-async def _ask(database: Database, name: str, *, run_id: str | None, triggered_by: str, is_again: bool) -> _Asked:
+async def _ask(
+    settings: Settings, database: Database, name: str, *, run_id: str | None, triggered_by: str, is_again: bool
+) -> _Asked:
     lot = await prepare_lot(database, name, run_id=run_id, triggered_by=triggered_by, is_again=is_again)
-    return _Asked(lot.route_id, lot.has_sheets, lot.request, await ask(database, lot.request))
+    return _Asked(lot.route_id, lot.has_sheets, lot.request, await ask(settings, database, lot.request))
 
 
 def _request(route: str, at: datetime, *, run_id: str | None, triggered_by: str, is_again: bool) -> LotRequested:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import TypeVar
 
 from sqlalchemy import text
@@ -12,20 +13,31 @@ from sqlalchemy import text
 from shared.db.session import Database
 from shared.events import Event
 from shared.messaging import broker, outbox
+from shared.messaging.publisher import PublishError, open_publisher
 from shared.settings import Settings
 
 T = TypeVar("T")
 
 SERVICE = "cli"
 LOOK_EVERY_S = 0.25
+#: A row is the relays' after 5 s.
+PUBLISH_WITHIN_S = 4.0
 
 IS_UNSENT = text("SELECT EXISTS (SELECT 1 FROM outbox WHERE id = :id)")
 
 
-async def ask(database: Database, event: Event) -> int:
-    """Leave an event to the relays of the services; give the id of its outbox row, which goes once it is published."""
+async def ask(settings: Settings, database: Database, event: Event) -> int:
+    """Publish an event, or leave it to the relays of the services where the broker does not take it at once.
+
+    Gives the id of its outbox row, which goes once it is published.
+    """
     async with database.begin() as tx:
-        (row,) = await outbox.add(tx, SERVICE, [event], is_left=True)
+        (row,) = await outbox.add(tx, SERVICE, [event])
+    with suppress(PublishError, TimeoutError):
+        async with asyncio.timeout(PUBLISH_WITHIN_S), open_publisher(settings.amqp_url, "leadline cli") as publisher:
+            await publisher.publish(row.messages)
+        async with database.begin() as tx:
+            await outbox.remove(tx, [row.id])
     return row.id
 
 
