@@ -89,8 +89,12 @@ def without_fields(pdf: pikepdf.Pdf) -> None:
 
 def with_a_bomb(pdf: pikepdf.Pdf) -> None:
     """A page of 3 GB, in 3 MB."""
-    packer = zlib.compressobj(9)
-    packed = b"".join(packer.compress(b" " * 1_000_000) for _ in range(3_000)) + packer.flush()
+    packer, megabyte, checksum = zlib.compressobj(9), b" " * 1_000_000, 1
+    # Packed once and repeated: each block stands for itself.
+    first, other = (packer.compress(megabyte) + packer.flush(zlib.Z_FULL_FLUSH) for _ in range(2))
+    for _ in range(3_000):
+        checksum = zlib.adler32(megabyte, checksum)
+    packed = first + other * 2_999 + packer.flush()[:-4] + checksum.to_bytes(4, "big")
     bomb = pikepdf.Stream(pdf, b"")
     bomb.write(packed, filter=pikepdf.Name.FlateDecode)
     pdf.pages[0].Contents = pdf.make_indirect(bomb)
