@@ -39,21 +39,14 @@ WORKER = os.environ.get("PYTEST_XDIST_WORKER", "alone")
 @pytest.fixture(scope="session")
 def nodes() -> Iterator[Nodes]:
     """Both servers, shared by all tests of this worker. A test that stops or kills one starts it again."""
+    remove_orphans()
     with running_nodes(TEST_STATE / WORKER) as nodes:
         yield nodes
 
 
 @pytest.fixture(scope="session")
-def frail_nodes() -> Iterator[Nodes]:
-    """Both servers once more, for tests that stop, freeze and kill them; each leaves them running."""
-    remove_orphans()
-    with running_nodes(TEST_STATE / f"{WORKER}-frail") as nodes:
-        yield nodes
-
-
-@pytest.fixture(scope="session")
 def template(nodes: Nodes) -> Iterator[str]:
-    """The name of a migrated database, to be cloned only. Who overrides `nodes` overrides this too: it is on them."""
+    """The name of a migrated database, to be cloned only."""
     with migrated(nodes, f"{OURS}_template") as name:
         yield name
 
@@ -111,7 +104,8 @@ class VirtualHosts:
     At the end of a session some are left: the next one removes what nobody who lives has made.
     """
 
-    BATCHES = (5, 25)
+    #: A broker that a test kills comes back the sooner the fewer are left in it.
+    BATCHES = (5, 10)
     KIND = "any"
 
     def __init__(self, nodes: Nodes) -> None:
@@ -143,8 +137,9 @@ class VirtualHosts:
         given, self._given = self._given, []
         return given
 
-    def remove_all(self) -> None:
-        self._evaluate(self._removal(self._given))
+    def remove_done(self) -> None:
+        """Remove those that were given out before."""
+        self._evaluate(self._removal(self._done_with()))
 
     @staticmethod
     def _removal(names: list[str]) -> str:

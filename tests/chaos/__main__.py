@@ -58,7 +58,7 @@ def _place(nodes: Nodes) -> Iterator[tuple[str, str, Path]]:
     migrations.upgrade(database_url)
     vhosts = VirtualHosts(nodes)
     yield database_url, named(nodes.amqp_url, vhosts.take()), folder
-    vhosts.remove_all()
+    vhosts.remove_done()
 
 
 async def _run(stack: Stack, plan: Plan) -> Report:

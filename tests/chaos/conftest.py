@@ -1,24 +1,14 @@
-"""Chaos is on servers that may be killed, as the tests of real processes are."""
+"""Chaos works on a stack of real processes, on a database with nobody and nothing configured."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 
 import pytest
 
-from services.cli.local.nodes import Nodes
-from tests.conftest import OURS, migrated
-from tests.e2e.conftest import nodes, pytest_runtest_makereport, stack, vhosts
+from tests.e2e.conftest import pytest_runtest_makereport, stack
 
-__all__ = ["nodes", "pytest_runtest_makereport", "stack", "vhosts"]
-
-
-@pytest.fixture(scope="session")
-def template(nodes: Nodes) -> Iterator[str]:
-    """A database that is migrated, with nobody and nothing configured."""
-    with migrated(nodes, f"{OURS}_chaos_template") as name:
-        yield name
+__all__ = ["pytest_runtest_makereport", "stack"]
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Real processes on nodes of their own: these tests stop and kill servers that other sessions may be using.
+"""Real processes, a whole stack of them for each test.
 
 `LEADLINE_E2E_LEADS` (400) says how many leads the heaviest test feeds at least, `LEADLINE_E2E_OUTAGE_S` (6) how long
 the database is away.
@@ -15,13 +15,8 @@ import pytest
 
 from services.cli import config
 from services.cli.local.nodes import ROOT, Nodes
-from tests.conftest import OURS, VirtualHosts, apart, migrated, named, sql
+from tests.conftest import OURS, apart, migrated, named, sql
 from tests.stack import Stack
-
-
-@pytest.fixture(scope="session")
-def nodes(frail_nodes: Nodes) -> Nodes:
-    return frail_nodes
 
 
 @pytest.fixture(scope="session")
@@ -34,18 +29,6 @@ def template(nodes: Nodes) -> Iterator[str]:
             apart(lambda: config.apply(ROOT / "examples/start.yaml", False))
         sql(url, "DELETE FROM outbox")
         yield name
-
-
-class FewHosts(VirtualHosts):
-    """A broker that is killed comes back the sooner the fewer queues are left in it."""
-
-    BATCHES = (4, 4)
-    KIND = "stack"
-
-
-@pytest.fixture(scope="session")
-def vhosts(nodes: Nodes) -> VirtualHosts:
-    return FewHosts(nodes)
 
 
 @pytest.fixture

@@ -13,7 +13,9 @@ import signal
 import time
 from typing import Any
 
+import aio_pika
 import pytest
+from aio_pika.abc import HeadersType
 
 from shared.messaging.topology import queue_arguments
 from tests.e2e.test_dead_letters import assert_through_once, groups, mend, replay, replaying
@@ -37,20 +39,29 @@ async def with_three_groups(stack: Stack, each: int) -> dict[str, str]:
     """
     await stack.start_as("ingest", ["tests.chaos.planted", "trips-over-gifts"])
     await stack.start("assigner", "deadletters")
-    for start in range(0, each, 50):
-        numbers = range(start, min(start + 50, each))
-        await asyncio.gather(
-            stack.publish("lead.created", *(a_lead(f"line{n}", business_line="Loans") for n in numbers)),
-            stack.publish("lead.created", *(a_lead(f"date{n}", created_at="31st of May") for n in numbers)),
-            stack.publish(
-                "lead.created", *(a_lead(f"bug{n}", message="a gift") for n in numbers), headers={"x-attempts": 5}
-            ),
-        )
+    await publish_in_turn(stack, each)
     await eventually(lambda: are_dead(stack, 3 * each), within=120 + each / 5)
     found = (await groups(stack))["groups"]
     assert [group["messages"] for group in found] == [each] * 3
     words = {"line": "business line", "date": "created_at", "bug": "KeyError"}
     return {name: next(g["group"] for g in found if said in json.dumps(g)) for name, said in words.items()}
+
+
+async def publish_in_turn(stack: Stack, each: int) -> None:
+    """One of each kind after the other: ten that fail alike in a row would open the breaker."""
+    async with stack.channel() as channel:
+        exchange = await channel.get_exchange("leads", ensure=False)
+        for number in range(each):
+            bodies = (
+                a_lead(f"line{number}", business_line="Loans"),
+                a_lead(f"date{number}", created_at="31st of May"),
+                a_lead(f"bug{number}", message="a gift"),
+            )
+            for body, attempts in zip(bodies, (0, 0, 5), strict=True):
+                headers: HeadersType = {"x-attempts": attempts} if attempts else {}
+                await exchange.publish(
+                    aio_pika.Message(json.dumps(body).encode(), headers=headers, delivery_mode=2), "lead.created"
+                )
 
 
 async def are_dead(stack: Stack, count: int) -> bool:

@@ -18,7 +18,6 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-import migrations
 from services.cli.local.nodes import Nodes
 from shared.db.session import Database, open_database
 from shared.events import LeadAccepted, LeadUnassigned
@@ -28,7 +27,7 @@ from shared.messaging.loop import consume
 from shared.messaging.processing import Deferred, Effect, Handler, Rejected, Subscription
 from shared.messaging.publisher import open_publisher
 from shared.process import stop_on_signals
-from tests.conftest import OURS, VirtualHosts, apart, named, sql
+from tests.conftest import OURS, VirtualHosts, named, sql
 from tests.waiting import eventually
 
 EFFECTS = "CREATE TABLE IF NOT EXISTS effects (lead_id text PRIMARY KEY, saved int NOT NULL DEFAULT 1)"
@@ -160,17 +159,18 @@ class Hosts(VirtualHosts):
         """None: they stay until the module is done."""
         return []
 
+    def remove_all(self) -> None:
+        self._evaluate(self._removal(self._given))
+
 
 class Ground:
-    """Nodes that may be killed: nobody else uses them meanwhile."""
+    """Databases and virtual hosts for a module whose tests kill and freeze servers."""
 
-    def __init__(self, nodes: Nodes) -> None:
+    def __init__(self, nodes: Nodes, template: str) -> None:
         self.nodes = nodes
         self._hosts = Hosts(nodes)
-        self._template = f"{OURS}_ground_template"
+        self._template = template
         self._made = 0
-        sql(nodes.database_url, f"CREATE DATABASE {self._template}")
-        apart(lambda: migrations.upgrade(named(nodes.database_url, self._template)))
 
     def take(self) -> tuple[str, str]:
         """A migrated database and an empty virtual host."""
@@ -180,17 +180,18 @@ class Ground:
         return named(self.nodes.database_url, name), named(self.nodes.amqp_url, self._hosts.take())
 
     def clean(self) -> None:
-        for name in (*(f"{OURS}_ground_{number + 1}" for number in range(self._made)), self._template):
-            sql(self.nodes.database_url, f"DROP DATABASE {name} WITH (FORCE)")
+        for number in range(self._made):
+            sql(self.nodes.database_url, f"DROP DATABASE {OURS}_ground_{number + 1} WITH (FORCE)")
         self._hosts.remove_all()
 
 
 @contextmanager
-def ground_on(nodes: Nodes) -> Iterator[Ground]:
-    """Databases and virtual hosts on nodes to kill and to freeze; skips where the environment names others'."""
+def ground_on(nodes: Nodes, template: str, vhosts: VirtualHosts) -> Iterator[Ground]:
+    """What tests leave in the broker that are done goes first. Skips where the environment names others' servers."""
     if not (nodes.broker.is_ours and nodes.postgres.is_ours):
         pytest.skip("the environment names the servers: they are not ours to disturb")
-    ground = Ground(nodes)
+    vhosts.remove_done()
+    ground = Ground(nodes, template)
     yield ground
     ground.clean()
 

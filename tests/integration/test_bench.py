@@ -12,7 +12,8 @@ from bench.throughput import Run, measure, rate, ratios
 from bench.ways import WAYS, Way
 from services.cli.local.nodes import Nodes
 
-LEADS = 100
+#: More than come in one look at the last queue.
+LEADS = 1_500
 
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.name)

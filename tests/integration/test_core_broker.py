@@ -19,7 +19,7 @@ from shared.events import OutcomeRecorded
 from shared.messaging.envelope import Outgoing
 from shared.messaging.publisher import open_publisher
 from shared.messaging.watchdog import Vigilance
-from tests.conftest import sql
+from tests.conftest import VirtualHosts, sql
 from tests.endpoints import Endpoint, listening
 from tests.integration.core import (
     SUBSCRIPTION,
@@ -44,8 +44,8 @@ SETTLED_S = 3
 
 
 @pytest.fixture(scope="module")
-def ground(frail_nodes: Nodes) -> Iterator[Ground]:
-    with ground_on(frail_nodes) as ground:
+def ground(nodes: Nodes, template: str, vhosts: VirtualHosts) -> Iterator[Ground]:
+    with ground_on(nodes, template, vhosts) as ground:
         yield ground
 
 

@@ -20,7 +20,7 @@ from services.cli.local.failures import LocalError
 from services.cli.local.nodes import Nodes
 from shared.messaging import broker
 from shared.messaging.publisher import PublishError
-from tests.conftest import sql
+from tests.conftest import VirtualHosts, sql
 from tests.integration.core import Ground, Replica, drain, effects, ground_on, lay_out, publish
 from tests.waiting import eventually
 
@@ -45,8 +45,8 @@ KILL_CHANNEL = (
 
 
 @pytest.fixture(scope="module")
-def ground(frail_nodes: Nodes) -> Iterator[Ground]:
-    with ground_on(frail_nodes) as ground:
+def ground(nodes: Nodes, template: str, vhosts: VirtualHosts) -> Iterator[Ground]:
+    with ground_on(nodes, template, vhosts) as ground:
         yield ground
 
 

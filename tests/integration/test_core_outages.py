@@ -25,7 +25,7 @@ from structlog.contextvars import bound_contextvars, merge_contextvars
 from services.cli.local.nodes import Nodes
 from shared.db.session import Database, open_database
 from shared.messaging.processing import Subscription
-from tests.conftest import sql
+from tests.conftest import VirtualHosts, sql
 from tests.integration.core import (
     SUBSCRIPTION,
     Ground,
@@ -51,8 +51,8 @@ pytestmark = pytest.mark.timeout(3_600 if BATCHES else 120)
 
 
 @pytest.fixture(scope="module")
-def ground(frail_nodes: Nodes) -> Iterator[Ground]:
-    with ground_on(frail_nodes) as ground:
+def ground(nodes: Nodes, template: str, vhosts: VirtualHosts) -> Iterator[Ground]:
+    with ground_on(nodes, template, vhosts) as ground:
         yield ground
 
 

@@ -13,6 +13,7 @@ from services.cli.local.nodes import Nodes
 from shared.events import LeadAccepted
 from shared.messaging.envelope import ATTEMPTS, DEAD_LETTER_ID, REASON, Outgoing
 from shared.messaging.publisher import open_publisher
+from tests.conftest import VirtualHosts
 from tests.integration.core import Ground, Insert, Replica, drain, effects, ground_on, lay_out, publish, running
 from tests.waiting import eventually
 
@@ -24,8 +25,8 @@ INSERT = """
 
 
 @pytest.fixture(scope="module")
-def ground(frail_nodes: Nodes) -> Iterator[Ground]:
-    with ground_on(frail_nodes) as ground:
+def ground(nodes: Nodes, template: str, vhosts: VirtualHosts) -> Iterator[Ground]:
+    with ground_on(nodes, template, vhosts) as ground:
         yield ground
 
 

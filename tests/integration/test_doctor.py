@@ -30,7 +30,7 @@ from shared.messaging import topology
 from shared.messaging.facts import NotConsuming
 from shared.probing import Probes, answering
 from shared.settings import Settings
-from tests.conftest import WORKER, sql
+from tests.conftest import OURS, WORKER, VirtualHosts, migrated, sql
 from tests.integration.core import Ground, ground_on
 from tests.mailserver import Server
 from tests.mailserver import running as mail_server
@@ -40,7 +40,11 @@ from tests.waiting import eventually
 @pytest.fixture(scope="module")
 def ground() -> Iterator[Ground]:
     """Nodes of this module's own, the broker with its management API."""
-    with running_nodes(TEST_STATE / f"{WORKER}-doctor") as nodes, ground_on(nodes) as ground:
+    with (
+        running_nodes(TEST_STATE / f"{WORKER}-doctor") as nodes,
+        migrated(nodes, f"{OURS}_doctor_template") as template,
+        ground_on(nodes, template, VirtualHosts(nodes)) as ground,
+    ):
         enable_management(ground.nodes.broker)
         yield ground
 
