@@ -37,12 +37,11 @@ class Ground:
         """
         user, by = urlsplit(self.nodes.amqp_url).username, '<<"bench">>'
         host = f"bench_{name}_{token_hex(4)}"
-        self.nodes.broker.ctl(
-            "eval",
+        self.nodes.broker.evaluate(
             f"[(catch rabbit_vhost:delete(V, {by})) || V <- rabbit_vhost:list_names(),"
             f' string:prefix(V, "bench_{name}") /= nomatch], rabbit_vhost:add(<<"{host}">>, {by}),'
             f' rabbit_auth_backend_internal:set_permissions(<<"{user}">>, <<"{host}">>,'
-            f' <<".*">>, <<".*">>, <<".*">>, {by}).',
+            f' <<".*">>, <<".*">>, <<".*">>, {by})',
         )
         return urlsplit(self.nodes.amqp_url)._replace(path=f"/{host}").geturl()
 

@@ -26,7 +26,7 @@ from tests.waiting import eventually
 UNACKED = (
     "[{P, U} || [{connection, C}, {messages_unacknowledged, U}] <- "
     "rabbit_channel:info_all([connection, messages_unacknowledged]), "
-    "[{pid, D}, {peer_port, P}] <- rabbit_networking:connection_info_all([pid, peer_port]), C =:= D]."
+    "[{pid, D}, {peer_port, P}] <- rabbit_networking:connection_info_all([pid, peer_port]), C =:= D]"
 )
 OPEN = """
     SELECT client_port, application_name FROM pg_stat_activity
@@ -213,11 +213,11 @@ def ports_of(replica: Replica) -> set[int]:
 async def unacked_by_port(stack: Stack) -> Counter[int] | None:
     """By the port of each client's connection how many messages it holds; None while the broker does not answer."""
     try:
-        told = await asyncio.to_thread(stack.nodes.broker.ctl, "eval", UNACKED)
+        told = await asyncio.to_thread(stack.nodes.broker.evaluate, UNACKED)
     except (LocalError, subprocess.TimeoutExpired):
         return None
     found: Counter[int] = Counter()
-    for port, count in re.findall(r"\{(\d+),(\d+)\}", told):
+    for port, count in re.findall(r"\{(\d+), *(\d+)\}", told):
         found[int(port)] += int(count)
     return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import subprocess
 from collections.abc import Callable
 
@@ -15,6 +16,12 @@ from tests.chaos.faults import unacked_by_port
 from tests.stack import Stack
 
 LOOK_EVERY_S = 0.5
+#: Each queue's messages, those included that a consumer holds.
+MESSAGES = (
+    "[{{binary_to_list(element(4, amqqueue:get_name(Q))),"
+    " proplists:get_value(messages, rabbit_amqqueue:info(Q, [messages]), 0)}}"
+    ' || Q <- rabbit_amqqueue:list(<<"{vhost}">>)]'
+)
 SAY_EVERY_S = 20.0
 
 #: Nobody runs the service here, whose work is at endpoints of others.
@@ -44,15 +51,12 @@ async def what_moves(stack: Stack) -> dict[str, int]:
     if unacked:
         return {"unacknowledged": unacked}
     try:
-        listed = await asyncio.to_thread(
-            stack.nodes.broker.ctl, "list_queues", "--vhost", stack.vhost, "name", "messages"
-        )
+        listed = await asyncio.to_thread(stack.nodes.broker.evaluate, MESSAGES.format(vhost=stack.vhost))
     except (LocalError, subprocess.TimeoutExpired):
         return {"unknown": 1}
-    rows = [line.split() for line in listed.splitlines()[1:]]
-    kept = {
-        name: int(count) for name, count in rows if name in queue_arguments() and name not in UNATTENDED and int(count)
-    }
+    counts = {name: int(count) for name, count in re.findall(r'\{"([^"]+)", *(\d+)\}', listed)}
+    kept = {name: count for name, count in counts.items() if name in queue_arguments() and name not in UNATTENDED}
+    kept = {name: count for name, count in kept.items() if count}
     return kept or await _seen(stack)
 
 

@@ -36,11 +36,11 @@ KILL_CONNECTION = (
     "case [P || P <- rabbit_networking:connections(),"
     " {client_properties, T} <- rabbit_reader:info(P, [client_properties]),"
     ' {_, _, <<"test consuming">>} <- T] of [] -> none; L -> rabbit_networking:close_connection('
-    'lists:nth(rand:uniform(length(L)), L), "test") end.'
+    'lists:nth(rand:uniform(length(L)), L), "test") end'
 )
 KILL_CHANNEL = (
     "case [P || P <- rabbit_channel:list_local(), [{consumer_count, 1}] <- [rabbit_channel:info(P, [consumer_count])]]"
-    " of [] -> none; L -> exit(lists:nth(rand:uniform(length(L)), L), kill) end."
+    " of [] -> none; L -> exit(lists:nth(rand:uniform(length(L)), L), kill) end"
 )
 
 
@@ -81,7 +81,7 @@ class Chaos:
     def _ctl(self, script: str) -> bool:
         """False while there is nothing to kill, or what was found is dying already."""
         try:
-            return "none" not in self._nodes.broker.ctl("eval", script)
+            return "none" not in self._nodes.broker.evaluate(script)
         except LocalError:
             return False
 

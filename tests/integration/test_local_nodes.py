@@ -126,6 +126,14 @@ def test_rabbitmqctl_speaks_to_the_private_node(nodes: Nodes) -> None:
         nodes.broker.ctl("no_such_command")
 
 
+def test_an_erlang_expression_is_evaluated_on_the_private_node(nodes: Nodes) -> None:
+    """What cannot be is told."""
+    assert nodes.broker.evaluate('[{"a queue", 3}, lists:sum([1, 2])]') == '[{"a queue", 3}, 3]'
+    for wrong in ("lists:no_such_function()", "not an expression", "exit(bad)"):
+        with pytest.raises(LocalError, match="erl_call"):
+            nodes.broker.evaluate(wrong)
+
+
 def test_starting_running_nodes_changes_nothing(nodes: Nodes) -> None:
     """Found again by whoever comes next, in another process too."""
     before = nodes.processes.all()

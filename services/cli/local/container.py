@@ -97,6 +97,10 @@ class ContainerBroker:
         """What `rabbitmqctl ARGUMENTS` prints about this broker."""
         return self._run("exec", self._name, "rabbitmqctl", "--quiet", *arguments)
 
+    def evaluate(self, expression: str) -> str:
+        """What an Erlang expression gives on this node."""
+        return self.ctl("eval", f"{expression}.")
+
     def _create(self) -> None:
         port, password = free_port(), secrets.token_hex(16)
         write_record(self._record, {"port": port, "password": password})

@@ -58,6 +58,9 @@ class Broker(Node, Protocol):
     def ctl(self, *arguments: str) -> str:
         """What `rabbitmqctl ARGUMENTS` prints about it."""
 
+    def evaluate(self, expression: str) -> str:
+        """What an Erlang expression, without its full stop, gives on the node, as Erlang writes it."""
+
 
 class External:
     """A server that the environment names and somebody else runs."""
@@ -82,6 +85,8 @@ class External:
     def ctl(self, *_arguments: str) -> str:
         """Refused."""
         raise LocalError("the environment names this broker: there is no rabbitmqctl for it")
+
+    evaluate = ctl
 
 
 class Nodes:

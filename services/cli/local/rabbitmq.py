@@ -28,6 +28,7 @@ CTL_WITHIN_S = 60.0
 _PORTS = ("amqp", "distribution", "epmd")
 _AMQP_GREETING = b"AMQP\x00\x00\x09\x01"
 _METHOD_FRAME = b"\x01"
+_OK = "{ok, "
 _OTHERS_VARIABLES = ("RABBITMQ_", "ERL_", "ERLANG_", "NOTIFY_SOCKET")
 # Idle schedulers sleep instead of spinning: the other core is for PostgreSQL and the services.
 _ERL_ARGUMENTS = "+S 2:2 +sbwt none +sbwtdcpu none +sbwtdio none -kernel inet_dist_use_interface {127,0,0,1}"
@@ -114,6 +115,28 @@ class PrivateBroker:
         if result.returncode != 0:
             raise LocalError(f"rabbitmqctl {' '.join(arguments)} failed: {(result.stderr or result.stdout).strip()}")
         return result.stdout
+
+    def evaluate(self, expression: str) -> str:
+        """What an Erlang expression gives on this node, as Erlang writes it; LocalError when it fails.
+
+        By `erl_call`, where Erlang has it: `rabbitmqctl` starts an Erlang of its own, for a second of processor time.
+        """
+        program = self._installation.erlang / "erl_call"
+        if not program.exists():
+            return self.ctl("eval", f"{expression}.")
+        cookie = (self._home / ".erlang.cookie").read_text(encoding="ascii")
+        result = subprocess.run(
+            [program, "-sname", self._node, "-c", cookie, "-e"],
+            input=f"{expression}.\n",
+            check=False,
+            capture_output=True,
+            text=True,
+            env=self._environment(),
+            timeout=CTL_WITHIN_S,
+        )
+        if result.returncode != 0 or not result.stdout.startswith(_OK):
+            raise LocalError(f"erl_call {expression} failed: {(result.stderr or result.stdout).strip()}")
+        return result.stdout.removeprefix(_OK).removesuffix("}")
 
     def _access(self) -> dict[str, str]:
         access = read_record(self._home / "access.json")
