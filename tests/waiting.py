@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar, overload
 
 T = TypeVar("T")
-_EVERY_S = 0.02
+_EVERY_S = 0.04
 
 
 @overload
@@ -17,7 +17,7 @@ async def eventually(check: Callable[[], Awaitable[T | None]], within: float = 5
 @overload
 async def eventually(check: Callable[[], T | None], within: float = 5) -> T: ...
 async def eventually(check: Callable[[], Any], within: float = 5) -> Any:
-    """The first truthy value that `check` gives; asked at once, then every 20 ms, and once more at the deadline.
+    """The first truthy value that `check` gives; asked at once, then every 40 ms, and once more at the deadline.
 
     A check that raises AssertionError has not come true yet. After `within` s: AssertionError with the last value.
     """

@@ -6,7 +6,7 @@ import pytest
 
 from services.cli.local.suite import options
 
-PARALLEL = ["--numprocesses=4", "--dist=loadfile", "--no-loadscope-reorder"]
+PARALLEL = ["--numprocesses=3", "--dist=loadfile", "--no-loadscope-reorder"]
 EVERYTHING = ["tests/e2e", "tests/chaos", "tests/integration", "tests/unit"]
 
 

@@ -14,7 +14,7 @@ from typing import Final
 
 from services.cli.local.nodes import ROOT, TEST_STATE, stop_unused
 
-WORKERS: Final = 4
+WORKERS: Final = 3
 #: What takes long begins first, so that the workers end together.
 PATHS: Final = ("tests/e2e", "tests/chaos", "tests/integration", "tests/unit")
 #: In a process of its own: the browser's driver keeps an event loop running, beside which no other test of ours can.
