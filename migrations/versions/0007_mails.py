@@ -54,10 +54,9 @@ def upgrade() -> None:
     op.create_unique_constraint(
         op.f("uq_notifications_profile_id_mail_key"), "notifications", ["profile_id", "mail_key"]
     )
-    # Made anew to be the younger: rows enter the oldest index first, so that who loses a race for a mail
-    # meets the index that its ON CONFLICT names, and not this one.
+    # It follows from profile and key, which are unique. An index of its own would fail whoever loses a race for a mail:
+    # an INSERT meets every unique index, and its ON CONFLICT speaks of one.
     op.drop_constraint("uq_notifications_message_id", "notifications")
-    op.create_unique_constraint(op.f("uq_notifications_message_id"), "notifications", ["message_id"])
     op.create_index(
         "ix_notifications_lot_id", "notifications", ["lot_id"], postgresql_where=sa.text("lot_id IS NOT NULL")
     )
@@ -80,3 +79,4 @@ def downgrade() -> None:
     op.create_unique_constraint(
         op.f("uq_notifications_document_id_profile_id"), "notifications", ["document_id", "profile_id"]
     )
+    op.create_unique_constraint(op.f("uq_notifications_message_id"), "notifications", ["message_id"])

@@ -618,7 +618,7 @@ class Notification(Base):
     #: Of a store's mails, and of a lot's summary.
     lot_id: Mapped[int | None]
     store_code: Mapped[str | None]
-    message_id: Mapped[str] = mapped_column(unique=True)
+    message_id: Mapped[str]
     part: Mapped[int] = mapped_column(SmallInteger, server_default=text("1"))
     parts: Mapped[int] = mapped_column(SmallInteger, server_default=text("1"))
     status: Mapped[str]
