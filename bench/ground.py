@@ -33,15 +33,17 @@ class Ground:
         """An empty virtual host of this name, in the place of the last one.
 
         It has another name each time: a quorum queue is still being deleted for a while after its virtual host is gone,
-        and another of the same name cannot be declared. One that cannot be deleted yet goes the next time.
+        and another of the same name cannot be declared. One that cannot be deleted yet goes the next time. By rabbitmqctl, which is slow:
+        right after it has deleted some the broker refuses other queues.
         """
         user, by = urlsplit(self.nodes.amqp_url).username, '<<"bench">>'
         host = f"bench_{name}_{token_hex(4)}"
-        self.nodes.broker.evaluate(
+        self.nodes.broker.ctl(
+            "eval",
             f"[(catch rabbit_vhost:delete(V, {by})) || V <- rabbit_vhost:list_names(),"
             f' string:prefix(V, "bench_{name}") /= nomatch], rabbit_vhost:add(<<"{host}">>, {by}),'
             f' rabbit_auth_backend_internal:set_permissions(<<"{user}">>, <<"{host}">>,'
-            f' <<".*">>, <<".*">>, <<".*">>, {by})',
+            f' <<".*">>, <<".*">>, <<".*">>, {by}).',
         )
         return urlsplit(self.nodes.amqp_url)._replace(path=f"/{host}").geturl()
 
