@@ -15,7 +15,8 @@ from bench.leads import leads
 from bench.queues import publish, watching
 from bench.stages import Stage, running
 from bench.ways import Leadline
-from services.cli.local.ports import LOOPBACK, free_port
+from services.cli.local.ports import LOOPBACK, free_port, is_free
+from services.cli.local.waiting import wait_until
 
 WITHIN_S = 120
 
@@ -48,7 +49,9 @@ async def measure(ground: Ground, count: int) -> Mails:
                 await watch.fill("notifier", count, within_s=WITHIN_S)
             mailbox = ["-m", "services.cli.local.mailbox", "--port", str(port), "--directory", str(folder / "mail")]
             stack.enter_context(running(Stage("mailbox", mailbox, ""), environment, ground.logs))
-            await asyncio.to_thread(_wait_for, port)
+            await asyncio.to_thread(
+                wait_until, lambda: not is_free(port), within_s=WITHIN_S, otherwise=f"no mailbox listens on {port}"
+            )
             stack.enter_context(
                 running(Stage("notifier", ["-m", "services.notifier"], "notifier"), environment, ground.logs)
             )
@@ -80,15 +83,3 @@ def _send_barely(port: int, paths: list[Path]) -> float:
         for content in contents:
             server.sendmail("leadline@example.com", ["agent@example.com"], content)
     return len(contents) / (time.perf_counter() - began)
-
-
-def _wait_for(port: int) -> None:
-    deadline = time.monotonic() + WITHIN_S
-    while True:
-        try:
-            with smtplib.SMTP(LOOPBACK, port, timeout=5):
-                return
-        except OSError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.1)

@@ -48,10 +48,6 @@ class Running:
         """Bytes of memory that it holds."""
         return int(psutil.Process(self.process.pid).memory_info().rss)
 
-    @property
-    def is_alive(self) -> bool:
-        return self.process.poll() is None
-
 
 @contextmanager
 def running(stage: Stage, environment: Mapping[str, str], logs: Path) -> Iterator[list[Running]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -84,7 +85,7 @@ class Leadline:
         return [Outgoing("lead.created", lead.body, lead.lead_id) for lead in leads]
 
 
-class _Peer:
+class _Peer(ABC):
     """Three queues, two stages."""
 
     name = label = ""
@@ -105,8 +106,9 @@ class _Peer:
         environment = {"BENCH_AMQP_URL": amqp_url, "BENCH_DATABASE_URL": database_url}
         return Setting(amqp_url, environment, self.stages(), "assigned")
 
+    @abstractmethod
     def stages(self) -> Sequence[Stage]:
-        raise NotImplementedError
+        """The last one first."""
 
     async def _database(self, ground: Ground) -> str:
         from bench.peers.tables import AGENTS, Base  # noqa: PLC0415  # only where a peer runs

@@ -60,7 +60,8 @@ async def serving(settings: Settings, name: str = "test") -> AsyncIterator[Api]:
         open_publisher(settings.amqp_url, "leadline-api") as publisher,
     ):
         app = create_app(settings, database, publisher)
-        server = Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, lifespan="off"))
+        config = uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, lifespan="off")
+        server = Server(config, app.state.console.close)
         task = asyncio.create_task(server.serve())
         try:
             await eventually(lambda: server.started, within=10)

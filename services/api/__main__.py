@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 
 import uvicorn
 
@@ -24,12 +24,16 @@ GRACE_S = 10
 class Server(uvicorn.Server):
     """Leaves signals to `run_service`; streams, which have no end of their own, end before it waits for requests."""
 
+    def __init__(self, config: uvicorn.Config, end_streams: Callable[[], Awaitable[None]]) -> None:
+        super().__init__(config)
+        self._end_streams = end_streams
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        await self.config.app.state.console.close()  # type: ignore[union-attr]
+        await self._end_streams()
         await super().shutdown(sockets)
 
 
@@ -51,7 +55,8 @@ async def serve(settings: Settings, stop: asyncio.Event, observer: Observer = UN
                 access_log=False,
                 server_header=False,
                 timeout_graceful_shutdown=GRACE_S,
-            )
+            ),
+            app.state.console.close,
         )
         stopping = asyncio.create_task(_stop(server, stop))
         try:

@@ -42,6 +42,27 @@ the work of the role *operator*; keys and webhooks are an *admin*'s.
 """
 
 
+class App(FastAPI):
+    """FastAPI, whose document tells errors as the problems that they are."""
+
+    def openapi(self) -> dict[str, Any]:
+        """Give the OpenAPI document, made once."""
+        if self.openapi_schema is None:
+            document = get_openapi(
+                title=self.title,
+                version=self.version,
+                description=self.description,
+                routes=self.routes,
+                openapi_version="3.1.0",
+            )
+            schemas = document.setdefault("components", {}).setdefault("schemas", {})
+            problem = problems.Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+            schemas |= problem.pop("$defs")
+            schemas["Problem"] = problem
+            self.openapi_schema = document
+        return self.openapi_schema
+
+
 def create_app(
     settings: Settings,
     database: Database,
@@ -54,7 +75,7 @@ def create_app(
 
     `observed`: what /metrics shows, where more than the app's own answers is told to it.
     """
-    app = FastAPI(
+    app = App(
         title="Leadline",
         version=version("leadline"),
         description=DESCRIPTION,
@@ -93,27 +114,8 @@ def create_app(
         rate=settings.api_rate,
     )
     app.add_middleware(LastResort, tell=app.state.observed.observe)
-    app.openapi = lambda: _document(app)  # type: ignore[method-assign]
     return app
 
 
 def _operation_id(route: APIRoute) -> str:
     return route.name
-
-
-def _document(app: FastAPI) -> dict[str, Any]:
-    """Give the OpenAPI document, made once; its errors are problems."""
-    if app.openapi_schema is None:
-        document = get_openapi(
-            title=app.title,
-            version=app.version,
-            description=app.description,
-            routes=app.routes,
-            openapi_version="3.1.0",
-        )
-        schemas = document.setdefault("components", {}).setdefault("schemas", {})
-        problem = problems.Problem.model_json_schema(ref_template="#/components/schemas/{model}")
-        schemas |= problem.pop("$defs")
-        schemas["Problem"] = problem
-        app.openapi_schema = document
-    return app.openapi_schema

@@ -21,7 +21,6 @@ def _storable(text: str) -> str:
 storable = AfterValidator(_storable)
 Id = Annotated[int, Path(ge=1, le=BIGINT_MAX)]
 IdQuery = Annotated[int | None, Query(ge=1, le=BIGINT_MAX)]
-Number = Annotated[int, Path(ge=1, le=BIGINT_MAX)]
 Word = Annotated[str, StringConstraints(min_length=1, max_length=200), storable]
 Line = Annotated[str, StringConstraints(min_length=1, max_length=1_000), storable]
 Prose = Annotated[str, StringConstraints(max_length=20_000), storable]

@@ -114,10 +114,6 @@ class Member:
     lot_new: int = 0
 
     @property
-    def is_limited(self) -> bool:
-        return self.max_load is not None or self.max_daily_leads is not None
-
-    @property
     def route_count(self) -> int:
         """What decides where this route's own leads count."""
         return self.assigned_count + self.start_count
