@@ -33,8 +33,8 @@ class Ground:
         """An empty virtual host of this name, in the place of the last one.
 
         It has another name each time: a quorum queue is still being deleted for a while after its virtual host is gone,
-        and another of the same name cannot be declared. One that cannot be deleted yet goes the next time. By rabbitmqctl, which is slow:
-        right after it has deleted some the broker refuses other queues.
+        and another of the same name cannot be declared. One that cannot be deleted yet goes the next time. By
+        rabbitmqctl, which is slow: right after it has deleted some the broker refuses other queues.
         """
         user, by = urlsplit(self.nodes.amqp_url).username, '<<"bench">>'
         host = f"bench_{name}_{token_hex(4)}"
