@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import aio_pika
 from aio_pika.abc import AbstractChannel
+from aiormq.exceptions import ConnectionInternalError
 
 from shared.messaging.envelope import Outgoing
 from shared.messaging.publisher import Publisher, PublishError, open_publisher
@@ -20,6 +21,21 @@ QUORUM: dict[str, Any] = {"x-queue-type": "quorum"}
 LOOK_EVERY_S = 0.05
 FILL_CHUNK = 500
 READY_TRIES = 5
+DECLARE_TRIES = 20
+DECLARE_PAUSE_S = 0.5
+
+
+async def declare(amqp_url: str, declaring: Callable[[AbstractChannel], Awaitable[object]]) -> None:
+    """Declare queues by `declaring`; again where the broker, which has just deleted others, refuses (RabbitMQ 3.10)."""
+    for tries_left in reversed(range(DECLARE_TRIES)):
+        try:
+            async with await aio_pika.connect(amqp_url) as connection:
+                await declaring(await connection.channel())
+                return
+        except ConnectionInternalError:
+            if not tries_left:
+                raise
+            await asyncio.sleep(DECLARE_PAUSE_S)
 
 
 @dataclass(frozen=True, slots=True)

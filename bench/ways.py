@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-import aio_pika
+from aio_pika.abc import AbstractChannel
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from bench.ground import Ground, connect
 from bench.leads import Lead
-from bench.queues import QUORUM
+from bench.queues import QUORUM, declare
 from bench.stages import Stage
 from shared.messaging import topology
 from shared.messaging.envelope import Outgoing
@@ -72,8 +72,7 @@ class Leadline:
 
     async def setting(self, amqp_url: str, database_url: str) -> Setting:
         """Declare the queues in a corner; the database is as it is."""
-        async with await aio_pika.connect(amqp_url) as connection:
-            await topology.declare(await connection.channel())
+        await declare(amqp_url, topology.declare)
         environment = {"LEADLINE_AMQP_URL": amqp_url, "LEADLINE_DATABASE_URL": database_url, **self._environment}
         stages = (
             Stage("assigner", ["-m", "services.assigner"], "assigner", self._assigners),
@@ -98,10 +97,7 @@ class _Peer(ABC):
 
     async def set_up(self, ground: Ground) -> Setting:
         amqp_url = ground.corner(self.name)
-        async with await aio_pika.connect(amqp_url) as connection:
-            channel = await connection.channel()
-            for queue in ("created", "accepted", "assigned"):
-                await channel.declare_queue(queue, durable=True, arguments=QUORUM)
+        await declare(amqp_url, _declare_three)
         database_url = await self._database(ground)
         environment = {"BENCH_AMQP_URL": amqp_url, "BENCH_DATABASE_URL": database_url}
         return Setting(amqp_url, environment, self.stages(), "assigned")
@@ -125,6 +121,11 @@ class _Peer(ABC):
 
     def messages(self, leads: Sequence[Lead]) -> Sequence[Outgoing]:
         return [Outgoing(self.first_queue, lead.body, lead.lead_id, exchange="") for lead in leads]
+
+
+async def _declare_three(channel: AbstractChannel) -> None:
+    for queue in ("created", "accepted", "assigned"):
+        await channel.declare_queue(queue, durable=True, arguments=QUORUM)
 
 
 class FastStream(_Peer):

@@ -13,7 +13,7 @@ from services.cli.keys import Role
 from services.cli.local.nodes import Nodes
 from tests.browser import chromium
 from tests.browser.world import World, running
-from tests.conftest import VirtualHosts, named, sql
+from tests.conftest import VirtualHosts, clone, named, sql
 
 PHONE, DESK = {"width": 390, "height": 844}, {"width": 1440, "height": 900}
 WITHIN_MS = 10_000
@@ -42,7 +42,7 @@ def world(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[World]:
     name = next(database_names)
-    sql(nodes.database_url, f"CREATE DATABASE {name} TEMPLATE {template}")
+    clone(nodes, template, name)
     amqp_url = named(nodes.amqp_url, vhosts.take()) if nodes.broker.is_ours else nodes.amqp_url
     with running(named(nodes.database_url, name), amqp_url, tmp_path_factory.mktemp("world")) as world:
         yield world

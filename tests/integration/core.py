@@ -27,7 +27,7 @@ from shared.messaging.loop import consume
 from shared.messaging.processing import Deferred, Effect, Handler, Rejected, Subscription
 from shared.messaging.publisher import open_publisher
 from shared.process import stop_on_signals
-from tests.conftest import OURS, VirtualHosts, named, sql
+from tests.conftest import OURS, VirtualHosts, clone, named, sql
 from tests.waiting import eventually
 
 EFFECTS = "CREATE TABLE IF NOT EXISTS effects (lead_id text PRIMARY KEY, saved int NOT NULL DEFAULT 1)"
@@ -176,7 +176,7 @@ class Ground:
         """A migrated database and an empty virtual host."""
         self._made += 1
         name = f"{OURS}_ground_{self._made}"
-        sql(self.nodes.database_url, f"CREATE DATABASE {name} TEMPLATE {self._template}")
+        clone(self.nodes, self._template, name)
         return named(self.nodes.database_url, name), named(self.nodes.amqp_url, self._hosts.take())
 
     def clean(self) -> None:

@@ -22,7 +22,7 @@ from services.cli.doctor.findings import Finding
 from services.cli.doctor.management import management_of
 from services.cli.doctor.rabbitmqctl import Rabbitmqctl
 from services.cli.installation import set_up
-from services.cli.local.nodes import TEST_STATE, running_nodes
+from services.cli.local.nodes import running_nodes, state_of_tests
 from services.cli.local.ports import free_port
 from services.cli.local.rabbitmq import PrivateBroker
 from shared.health import Health
@@ -30,7 +30,7 @@ from shared.messaging import topology
 from shared.messaging.facts import NotConsuming
 from shared.probing import Probes, answering
 from shared.settings import Settings
-from tests.conftest import OURS, WORKER, VirtualHosts, migrated, sql
+from tests.conftest import OURS, QUICK, WORKER, VirtualHosts, migrated, sql
 from tests.integration.core import Ground, ground_on
 from tests.mailserver import Server
 from tests.mailserver import running as mail_server
@@ -41,7 +41,7 @@ from tests.waiting import eventually
 def ground() -> Iterator[Ground]:
     """Nodes of this module's own, the broker with its management API."""
     with (
-        running_nodes(TEST_STATE / f"{WORKER}-doctor") as nodes,
+        running_nodes(state_of_tests() / f"{WORKER}-doctor", postgres_settings=QUICK) as nodes,
         migrated(nodes, f"{OURS}_doctor_template") as template,
         ground_on(nodes, template, VirtualHosts(nodes)) as ground,
     ):

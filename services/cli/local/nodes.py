@@ -24,6 +24,8 @@ from services.cli.local.processes import Processes
 ROOT = Path(__file__).resolve().parents[3]
 STATE = ROOT / ".local"
 TEST_STATE = STATE / "test"
+#: The variable that names another folder for the tests' servers.
+TEST_STATE_VARIABLE = "LEADLINE_TEST_STATE"
 
 
 class Node(Protocol):
@@ -155,6 +157,11 @@ def running_nodes(state: Path = TEST_STATE, *, postgres_settings: Mapping[str, s
         with alone(state / "start.lock"):
             if users.leave():
                 nodes.stop()
+
+
+def state_of_tests() -> Path:
+    """Where the tests' servers are: where the environment says, as `./run test` does, or in this working copy."""
+    return Path(os.environ.get(TEST_STATE_VARIABLE, TEST_STATE))
 
 
 def stop_unused(state: Path) -> None:

@@ -40,7 +40,7 @@ class Postgres:
     is_ours = True
 
     def __init__(self, state: Path, processes: Processes, *, settings: Mapping[str, str] | None = None) -> None:
-        """`settings` are added to `TUNING`, or replace what is there."""
+        """`settings` are added to those of `tuning`, or replace what is there."""
         self._account = _account()
         self._home = home_of(state, for_another_user=self._account is not None) / NAME
         self._data = self._home / "data"

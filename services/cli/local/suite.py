@@ -9,10 +9,12 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Final
 
-from services.cli.local.nodes import ROOT, TEST_STATE, stop_unused
+from services.cli.local.memory import folder_in_memory
+from services.cli.local.nodes import ROOT, TEST_STATE, TEST_STATE_VARIABLE, stop_unused
 
 WORKERS: Final = 3
 #: What takes long begins first, so that the workers end together.
@@ -27,7 +29,8 @@ def run(arguments: Sequence[str]) -> int:
     suite = options(arguments, os.environ)
     if suite == list(arguments):
         return _run("pytest", suite)[0]
-    codes = _run("pytest", suite, [*arguments, BROWSER])
+    with folder_in_memory(ROOT) as folder:
+        codes = _run("pytest", suite, [*arguments, BROWSER], state=folder or TEST_STATE)
     return next((code for code in codes if code not in {0, _NO_TESTS}), codes[0])
 
 
@@ -36,17 +39,20 @@ def chaos(arguments: Sequence[str]) -> int:
     return _run("tests.chaos", arguments)[0]
 
 
-def _run(module: str, arguments: Sequence[str], *besides: Sequence[str]) -> list[int]:
+def _run(module: str, arguments: Sequence[str], *besides: Sequence[str], state: Path = TEST_STATE) -> list[int]:
     """A module's exit codes, run once with each list of arguments, side by side; what the later print follows the rest.
 
     They get Ctrl-C themselves and clear away what they have started; what is left is stopped here.
     """
+    environment = {**os.environ, TEST_STATE_VARIABLE: str(state)}
     with ExitStack() as stack:
         said = [stack.enter_context(TemporaryFile()) for _ in besides]
         command = [sys.executable, "-m", module]
-        processes = [stack.enter_context(subprocess.Popen([*command, *arguments], cwd=ROOT))]
+        processes = [stack.enter_context(subprocess.Popen([*command, *arguments], cwd=ROOT, env=environment))]
         for output, others in zip(said, besides, strict=True):
-            process = subprocess.Popen([*command, *others], cwd=ROOT, stdout=output, stderr=subprocess.STDOUT)
+            process = subprocess.Popen(
+                [*command, *others], cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT
+            )
             processes.append(stack.enter_context(process))
         for process in processes:
             _wait(process, processes)
@@ -54,7 +60,7 @@ def _run(module: str, arguments: Sequence[str], *besides: Sequence[str]) -> list
             output.seek(0)
             shutil.copyfileobj(output, sys.stdout.buffer)
             sys.stdout.flush()
-    stop_unused(TEST_STATE)
+    stop_unused(state)
     return [code if code >= 0 else 128 - code for code in (process.returncode for process in processes)]
 
 
