@@ -19,6 +19,9 @@ log = structlog.get_logger(__name__)
 
 CHUNK = 500
 ROWS_IN_FLIGHT = 8
+#: To a queue that is not there, past all exchanges of ours: the broker confirms it and throws it away.
+PROBE = Outgoing("leadline.probe", b"", exchange="", is_mandatory=False)
+SHORT_OF_ROOM = "the broker takes nothing in: it is short of disk or memory"
 
 __all__ = ["Dispatch", "Outgoing", "PublishError", "Publisher", "open_publisher"]
 
@@ -57,8 +60,16 @@ class Publisher:
             raise
         self._note(None)
 
+    async def probe(self) -> None:
+        """Return once the broker has taken in a message that goes nowhere; raise as `publish` does if it has not.
+
+        A broker that is short of disk or memory says so only to who publishes, whose first message it still takes.
+        """
+        await self.publish([PROBE])
+        await self.ready()
+
     async def ready(self) -> broker.PublishingChannel:
-        """Return once connected to a broker that takes in what is published.
+        """Return once connected to a broker that, as far as it has said, takes in what is published.
 
         Raises:
             PublishError: the broker does not answer, or it is short of disk or memory.
@@ -70,7 +81,7 @@ class Publisher:
         try:
             await channel.takes_in()
         except TimeoutError as error:
-            raise PublishError("the broker takes nothing in: it is short of disk or memory") from error
+            raise PublishError(SHORT_OF_ROOM) from error
         return channel
 
     def _note(self, problem: str | None) -> None:
@@ -110,14 +121,14 @@ class Publisher:
             raise PublishError(f"the queue {queue!r} is missing: run `leadline setup`")
 
     async def _leave_if_silent(self, channel: broker.PublishingChannel) -> None:
-        """Give up a connection on which nothing comes back any more, unless the broker has said that it is blocked.
+        """Give up a connection on which nothing comes back any more; raise PublishError if the broker has said why.
 
         To close it would be to wait for an answer as well: that is done aside.
         """
         try:
             await channel.takes_in()
-        except TimeoutError:
-            return
+        except TimeoutError as error:
+            raise PublishError(SHORT_OF_ROOM) from error
         if self._channel is channel:
             self._channel = None
             leaving = asyncio.create_task(_close(self._resources.pop_all()))
@@ -195,9 +206,9 @@ class Dispatch:
         """Rows that are this process's business: on their way, or confirmed and not yet deleted."""
         return frozenset(self._tasks) | self.confirmed
 
-    async def ready(self) -> None:
-        """Return when there is a broker to send to; raise PublishError when there is none."""
-        await self._publisher.ready()
+    async def probe(self) -> None:
+        """Return when there is a broker that takes in what it is sent; raise PublishError when there is none."""
+        await self._publisher.probe()
 
     def forget(self, row_ids: frozenset[int]) -> None:
         self._confirmed -= row_ids

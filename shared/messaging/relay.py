@@ -81,7 +81,7 @@ async def sweep(database: Database, dispatch: Dispatch) -> bool:
 
     Without a broker that takes them none is claimed, so that an outage makes no row wait longer.
     """
-    await dispatch.ready()
+    await dispatch.probe()
     async with database.begin() as tx:
         rows = await outbox.claim(tx, limit=SWEEP_LIMIT, held=dispatch.held)
     for row in rows:

@@ -18,6 +18,7 @@ from tests.conftest import sql
 from tests.e2e.test_outages import LONG, all_are_ready, says_why, told_of_outages
 from tests.feeding import a_lead, assert_each_exactly_once, everything_is_through, leads
 from tests.proxy import open_proxy
+from tests.shortage import no_disk_left
 from tests.stack import ALL, Stack
 from tests.waiting import eventually
 
@@ -25,18 +26,6 @@ pytestmark = pytest.mark.timeout(400)
 LASTS_S = 60.0 if LONG else 3.0
 SILENT_S = 60.0 if LONG else 14.0
 COUNT = 60
-NEVER_FREE = "1000000000000000"
-USUAL = "200MB"
-
-
-@asynccontextmanager
-async def no_disk_left(stack: Stack) -> AsyncIterator[None]:
-    """The broker's disk alarm: it reads nothing more from who publishes."""
-    await asyncio.to_thread(stack.nodes.broker.ctl, "set_disk_free_limit", NEVER_FREE)
-    try:
-        yield
-    finally:
-        await asyncio.to_thread(stack.nodes.broker.ctl, "set_disk_free_limit", USUAL)
 
 
 async def all_through_unharmed(stack: Stack, count: int) -> None:
@@ -50,7 +39,7 @@ async def test_a_broker_without_disk(stack: Stack) -> None:
     """Consumers go on acknowledging, which frees it; events wait in the outbox, and no row's turn is put off."""
     await stack.listen("ladder", ("leads.retry", "#"), ("leads.dead", "#"))
     await stack.publish("lead.created", *leads(COUNT))
-    async with no_disk_left(stack):
+    async with no_disk_left(stack.nodes.broker):
         await stack.start(*ALL)
         ingest = stack.one("ingest")
         await eventually(lambda: is_empty(stack, "ingest"), within=60)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 
 import asyncpg
@@ -14,10 +14,12 @@ from services.cli.local.nodes import Nodes
 from services.webhooks.consumer import SUBSCRIPTION as WEBHOOKS
 from services.webhooks.consumer import TellEndpoints
 from services.webhooks.sending import open_sender
-from shared.db.session import open_database
-from shared.events import OutcomeRecorded
+from shared.db.session import Database, open_database
+from shared.events import LeadUnassigned, OutcomeRecorded
+from shared.messaging import broker, outbox
 from shared.messaging.envelope import Outgoing
-from shared.messaging.publisher import open_publisher
+from shared.messaging.publisher import Dispatch, PublishError, open_publisher
+from shared.messaging.relay import sweep
 from shared.messaging.watchdog import Vigilance
 from tests.conftest import VirtualHosts, sql
 from tests.endpoints import Endpoint, listening
@@ -35,6 +37,7 @@ from tests.integration.core import (
 )
 from tests.integration.test_webhooks import add
 from tests.proxy import open_proxy
+from tests.shortage import no_disk_left
 from tests.waiting import eventually
 
 MANY = 10_000
@@ -140,6 +143,33 @@ async def test_a_broker_that_is_slow(ground: Ground) -> None:
             await eventually(lambda: is_outbox_empty(database_url), within=30)
             proxy.delay_s = 0
     await assert_once(amqp_url, lead_ids)
+
+
+async def test_a_broker_without_disk_puts_no_row_off(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says so only to who publishes: a relay that has not published yet asks before it claims what is due."""
+    monkeypatch.setattr(broker, "CONFIRM_TIMEOUT_S", 2)
+    database_url, amqp_url = ground.take()
+    await lay_out(amqp_url, database_url)
+    async with open_database(database_url) as database, open_publisher(amqp_url, "test") as publisher:
+        async with database.begin() as tx:
+            await outbox.add(tx, "somebody", [LeadUnassigned(lead_id="a", revision=1, reason="test")], is_left=True)
+        dispatch = Dispatch(publisher)
+        async with no_disk_left(ground.nodes.broker):
+            for _ in range(2):
+                with pytest.raises(PublishError, match="short of disk or memory"):
+                    await sweep(database, dispatch)
+            assert await asyncio.to_thread(sql, database_url, "SELECT 1 FROM outbox WHERE attempts > 0") == []
+        await eventually(lambda: can_sweep(database, dispatch), within=10)
+        await dispatch.settled(10)
+        assert len(dispatch.confirmed) == 1
+    assert await drain(amqp_url, "dead") == []
+
+
+async def can_sweep(database: Database, dispatch: Dispatch) -> bool:
+    with suppress(PublishError):
+        await sweep(database, dispatch)
+        return True
+    return False
 
 
 async def test_a_lock_that_is_held_holds_up_one_batch(ground: Ground) -> None:
