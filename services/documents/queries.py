@@ -8,7 +8,7 @@ from datetime import date
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.documents.filenames import lot_suffix, stream_suffix
@@ -16,7 +16,7 @@ from services.documents.sheet import SheetFacts, SheetRow
 
 PIPELINE = "leads_assignment"
 
-SHEETS = text("""
+_rows = """
     SELECT assignments.sheet_key, assignments.page_group_code, assignments.lead_assignment_code, assignments.rowid,
            assignments.lead_date, assignments.lead_type, assignments.mobile_number, assignments.cx_name,
            assignments.address, assignments.store_code, assignments.lot_id, leads.lead_id,
@@ -25,9 +25,14 @@ SHEETS = text("""
     FROM assignments JOIN leads ON leads.id = assignments.lead_id JOIN agents ON agents.id = assignments.agent_id
          JOIN routes ON routes.id = assignments.route_id JOIN page_groups USING (page_group_code)
     WHERE assignments.sheet_key = ANY(CAST(:keys AS text[]))
-      AND assignments.is_current AND assignments.assignment_status_id IN (2, 3, 4)
-    ORDER BY assignments.sheet_key, assignments.rowid
-""")
+"""
+_told = """
+    leads.lead_id = ANY((SELECT lead_ids FROM documents WHERE documents.sheet_key = assignments.sheet_key)::text[])
+"""
+_in_order = "ORDER BY assignments.sheet_key, assignments.rowid"
+SHEETS = text(f"{_rows} AND assignments.is_current AND assignments.assignment_status_id IN (2, 3, 4) {_in_order}")
+#: As their documents have them, whatever became of the assignments: those keep all they had.
+TOLD = text(f"{_rows} AND {_told} {_in_order}")
 #: A void one is made again where its lead was reopened.
 EXISTING = text("SELECT sheet_key FROM documents WHERE sheet_key = ANY(CAST(:keys AS text[])) AND status <> 'void'")
 #: The first sheet of a day for a place and an agent, in the order of lots and rows, has the name without either. Which
@@ -72,7 +77,7 @@ STANDING = text("""
     WHERE sheet_key = ANY(CAST(:keys AS text[])) AND status <> 'void' ORDER BY sheet_key
 """)
 LOCK = text("""
-    SELECT sheet_key, sha256 FROM documents WHERE sheet_key = ANY(CAST(:keys AS text[])) AND status <> 'void'
+    SELECT sheet_key, sha256 FROM documents WHERE sheet_key = ANY(CAST(:keys AS text[]))
     ORDER BY sheet_key FOR NO KEY UPDATE
 """)
 DESCRIBE = text("""
@@ -132,10 +137,18 @@ class Standing:
 async def sheets_to_make(connection: AsyncConnection, keys: Sequence[str], anew: Collection[str] = ()) -> list[Sheet]:
     """Give the sheets of these keys that have no document yet, and those `anew`, as their assignments stand now.
 
-    A route whose leads get no sheets has none; nor has a key none of whose assignments stands any more.
+    A route whose leads get no sheets has none; nor has a new key none of whose assignments stands any more. One of
+    `anew` is then as its document says.
     """
     existing = set((await connection.execute(EXISTING, {"keys": list(keys)})).scalars()) - set(anew)
-    rows = (await connection.execute(SHEETS, {"keys": [key for key in keys if key not in existing]})).mappings()
+    found = await _sheets(connection, SHEETS, [key for key in keys if key not in existing])
+    if ended := set(anew).intersection(keys) - {sheet.facts.sheet_key for sheet in found}:
+        found += await _sheets(connection, TOLD, sorted(ended))
+    return found
+
+
+async def _sheets(connection: AsyncConnection, statement: TextClause, keys: Sequence[str]) -> list[Sheet]:
+    rows = (await connection.execute(statement, {"keys": keys})).mappings()
     groups = groupby((dict(row) for row in rows if row["sheets"]), key=lambda row: row["sheet_key"])
     return [_sheet(list(group)) for _, group in groups]
 

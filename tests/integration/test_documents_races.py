@@ -88,6 +88,21 @@ async def test_what_is_on_disk_is_what_is_told(database: Database, store: SheetS
     assert await assert_the_row_says_what_is_on_disk(database, store) == ["A"]
 
 
+async def test_a_sheet_that_is_void_is_told_as_it_is(database: Database, store: SheetStore) -> None:
+    """Its lead is closed: its event renders it again each time it comes, and the row says what was rendered last."""
+    event = message(await with_two_leads(database))
+    early = await written(database, MakeSheets(store), event)
+    await take_away_the_second(database)
+    await execute(database, "UPDATE assignments SET assignment_status_id = 4 WHERE id = 1")
+    await save(database, MakeSheets(store), early)
+    again = MakeSheets(store)
+
+    await save(database, again, await written(database, again, event))
+
+    assert await assert_the_row_says_what_is_on_disk(database, store) == ["A"]
+    assert await scalar(database, "SELECT status FROM documents") == "void"
+
+
 async def test_who_dies_after_it_has_overwritten_a_sheet_is_made_good(database: Database, store: SheetStore) -> None:
     """Its message comes again: whoever gets it finds a file that is not what the row says, and makes the sheet anew."""
     assigned = await with_two_leads(database)
@@ -102,6 +117,23 @@ async def test_who_dies_after_it_has_overwritten_a_sheet_is_made_good(database: 
     await save(database, first, await written(database, first, again))
 
     assert await assert_the_row_says_what_is_on_disk(database, store) == ["A"]
+
+
+async def test_a_sheet_that_has_ended_is_made_good_too(database: Database, store: SheetStore) -> None:
+    """All its leads are somebody else's by the time: it is as its row has it."""
+    assigned = await with_two_leads(database)
+    first = MakeSheets(store)
+    early = await written(database, first, message(assigned))
+    await take_away_the_second(database)
+    await written(database, MakeSheets(store), message(assigned))  # and there it dies
+    await save(database, first, early)
+    await execute(database, "UPDATE assignments SET is_current = false, ended_at = now() WHERE id = 1")
+
+    came = message(assigned)
+    again = replace(came, delivery=replace(came.delivery, is_redelivered=True))
+    await save(database, first, await written(database, first, again))
+
+    assert await assert_the_row_says_what_is_on_disk(database, store) == ["A", "B"]
 
 
 async def test_who_wrote_too_late_and_could_not_tell_looks_again(database: Database, store: SheetStore) -> None:
