@@ -14,7 +14,7 @@ from typing import Any
 
 import aio_pika
 import aiormq
-from aio_pika.abc import AbstractChannel, AbstractConnection
+from aio_pika.abc import AbstractChannel, AbstractConnection, TimeoutType
 from aiormq.channel import Channel as UnderlayChannel
 from aiormq.exceptions import ChannelInvalidStateError, ChannelNotFoundEntity
 
@@ -25,6 +25,7 @@ from shared.messaging.wire import Refused, Tap, Unconfirmed, Unroutable, Wire, W
 CONNECT_TIMEOUT_S = 5
 HEARTBEAT_S = 10
 CONFIRM_TIMEOUT_S = 10
+LOST = "the connection to the broker was lost"
 
 #: What the client raises when the broker, the connection or the channel is away.
 BROKER_ERRORS = (aiormq.exceptions.AMQPError, ChannelInvalidStateError, ConnectionError, TimeoutError, OSError)
@@ -39,11 +40,23 @@ def _speaking() -> Iterator[None]:
         task = asyncio.current_task()
         if task is not None and task.cancelling():
             raise
-        raise ConnectionError("the connection to the broker was lost") from error
+        raise ConnectionError(LOST) from error
+
+
+class _Channel(aio_pika.Channel):
+    """A channel that says by a ConnectionError that its connection is gone."""
+
+    async def initialize(self, timeout: TimeoutType = None) -> None:
+        try:
+            await super().initialize(timeout)
+        except RuntimeError as error:  # all that the client raises of a connection that it has closed
+            raise ConnectionError(LOST) from error
 
 
 class _Connection(aio_pika.Connection):
     """A connection whose bytes go through a wire of ours."""
+
+    CHANNEL_CLASS = _Channel
 
     def __init__(self, url: str, name: str) -> None:
         super().__init__(
@@ -55,6 +68,14 @@ class _Connection(aio_pika.Connection):
     @property
     def wire(self) -> Wire:
         return self._factory.wire
+
+    def channel(
+        self, channel_number: int | None = None, publisher_confirms: bool = True, on_return_raises: bool = False
+    ) -> AbstractChannel:
+        """Give a channel to be opened; ConnectionError, then or on opening it, if the connection is lost."""
+        if self.transport is None:
+            raise ConnectionError(LOST)
+        return super().channel(channel_number, publisher_confirms, on_return_raises)
 
 
 @asynccontextmanager

@@ -34,10 +34,11 @@ class Wire(asyncio.StreamReaderProtocol):
         self._clock = loop.time
         self._told_at = 0.0
         self._rest = b""
-        self._transport: asyncio.Transport
+        #: Kept when the connection is lost, unlike the base class's own.
+        self._line: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by inheritance
+        self._line = cast("asyncio.Transport", transport)  # uvloop's is none by inheritance
         super().connection_made(transport)
 
     def tap(self, channel: int, tap: Tap) -> None:
@@ -51,9 +52,9 @@ class Wire(asyncio.StreamReaderProtocol):
 
     def write(self, data: bytes) -> None:
         """Send whole frames. ConnectionError if the connection is lost."""
-        if self._transport.is_closing():
+        if self._line.is_closing():
             raise ConnectionError("the connection to the broker was lost")
-        self._transport.write(data)
+        self._line.write(data)
 
     def data_received(self, data: bytes) -> None:
         data = self._rest + data if self._rest else data

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
+
 from shared.messaging import broker, topology
 from shared.messaging.broker import BROKER_ERRORS, Refused, Unroutable
 from shared.messaging.envelope import Delivery, Outgoing
@@ -69,8 +71,27 @@ async def test_a_connection_that_is_lost_fails_what_is_unconfirmed(amqp_url: str
         publishing = await broker.open_publishing_channel(connection)
         published = asyncio.create_task(publishing.publish([Outgoing("lead.created", b"{}")] * 20_000, "test"))
         await asyncio.sleep(0)
-        connection.wire._transport.abort()  # type: ignore[attr-defined]
+        connection.wire._line.abort()  # type: ignore[attr-defined]
 
         problems = await asyncio.wait_for(published, 5)
 
         assert any(isinstance(problem, BROKER_ERRORS) for problem in problems)
+
+
+async def test_what_is_asked_of_a_lost_connection_is_an_outage(amqp_url: str) -> None:
+    """Whoever speaks when the client has closed it already: it has other words for that, which are nobody's outage."""
+    async with broker.connect(amqp_url, "test") as connection:
+        publishing = await broker.open_publishing_channel(connection)
+        unopened = connection.channel()
+        connection.wire._line.abort()  # type: ignore[attr-defined]
+        await eventually(lambda: publishing.is_closed)
+
+        (problem,) = await publishing.publish([Outgoing("lead.created", b"{}")], "test")
+        assert isinstance(problem, BROKER_ERRORS)
+        with pytest.raises(BROKER_ERRORS):
+            await broker.QueueLook(connection).missing(["ingest"])
+        with pytest.raises(BROKER_ERRORS):
+            await unopened
+        with pytest.raises(BROKER_ERRORS):
+            async with broker.open_consumer_channel(connection):
+                raise AssertionError("a lost connection has given a channel")

@@ -18,8 +18,8 @@ from typing import Final
 import psutil
 
 MEMORY: Final = Path("/dev/shm")  # noqa: S108  # by a name of ours in it, which nobody else may own
-#: The suite fills less than half of it.
-NEEDED_BYTES: Final = 6 << 30
+#: The suite fills a fifth of it.
+NEEDED_BYTES: Final = 3 << 30
 
 
 @contextmanager
