@@ -8,7 +8,7 @@ from typing import Any
 
 import asyncpg
 
-#: Plausible ones. Ids are random, as CRMs give them.
+#: Plausible ones. Ids are random, as CRMs give them. No number is one of `bench.leads`: that lead would be a duplicate.
 _FILL = (
     """
     INSERT INTO leads (lead_id, source_id, document_type_id, document_number, store_code, customer_name, given_name,
@@ -16,7 +16,7 @@ _FILL = (
     SELECT 'CRM-' || substr(md5(n::text), 1, 16), 1 + n % 5, 1, upper(substr(md5('d' || n), 1, 10)),
            (ARRAY['BLR01', 'BOM02', 'DEL03', 'MAA04', 'PNQ05'])[1 + n % 5],
            'Given' || n % 997 || ' Surname' || n % 1009, 'Given' || n % 997, 'Surname' || n % 1009,
-           '+919' || substr((hashint8(n)::bigint + 10000000000)::text, 3), 'person' || n || '@example.com',
+           '+918' || substr((hashint8(n)::bigint + 10000000000)::text, 3), 'person' || n || '@example.com',
            n % 400 || ' Some Road, Some Quarter, 4000' || n % 90, 'New', t, t, t
     FROM generate_series({first}, {last}) AS n, LATERAL (SELECT now() - ({last} - n) * interval '4 seconds' AS t) AS at
     """,
