@@ -17,6 +17,8 @@ from typing import Final
 
 import psutil
 
+from services.cli.local.locks import Users
+
 MEMORY: Final = Path("/dev/shm")  # noqa: S108  # by a name of ours in it, which nobody else may own
 #: The suite fills a fifth of it.
 NEEDED_BYTES: Final = 3 << 30
@@ -24,16 +26,22 @@ NEEDED_BYTES: Final = 3 << 30
 
 @contextmanager
 def folder_in_memory(owner: Path, *, within: Path = MEMORY) -> Iterator[Path | None]:
-    """Give a folder that this owner always gets, removed at the end; None where there is no memory to spare."""
+    """Give a folder that this owner, a folder itself, always gets; None where there is no memory to spare.
+
+    Who leaves it last removes it.
+    """
     folder = within / f"leadline-{sha256(os.fsencode(owner)).hexdigest()[:12]}"
     if not _has_room(within) or _is_anothers(folder):
         yield None
         return
+    users = Users(owner / ".local" / "memory.lock")
+    users.join()
     folder.mkdir(exist_ok=True)
     try:
         yield folder
     finally:
-        shutil.rmtree(folder)
+        if users.leave():
+            shutil.rmtree(folder)
 
 
 def _has_room(within: Path) -> bool:
