@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -44,7 +45,7 @@ class Health:
     def __init__(self, receive: Callable[[Fact], None] = lambda _: None, now: Callable[[], float] = time.monotonic):
         self._receive = receive
         self._now = now
-        self._consumers: dict[str, Consumer] = {}
+        self._consumers: defaultdict[str, Consumer] = defaultdict(lambda: Consumer("it has not started"))
         self._publishing: dict[str, str] = {}
         self._probes: dict[str, Probe] = {}
         self._probing: dict[str, asyncio.Task[str | None]] = {}
@@ -52,13 +53,13 @@ class Health:
     def observe(self, fact: Fact) -> None:
         match fact:
             case Consuming(queue):
-                self._know(queue, why_not_consuming=None, seen_at=self._now())
+                self._consumers[queue] = replace(self._consumers[queue], why_not_consuming=None, seen_at=self._now())
             case NotConsuming(queue, reason) | Stuck(queue, reason):
-                self._know(queue, why_not_consuming=reason)
+                self._consumers[queue] = replace(self._consumers[queue], why_not_consuming=reason)
             case QueueSeen(queue):
-                self._know(queue, seen_at=self._now())
+                self._consumers[queue] = replace(self._consumers[queue], seen_at=self._now())
             case Waits(queue, what):
-                self._know(queue, waits_for=what)
+                self._consumers[queue] = replace(self._consumers[queue], waits_for=what)
             case OutboxSeen(rows=0):
                 self._publishing.clear()  # what could not be published is sent, by whichever process
             case PublishingFails(publisher, None):
@@ -69,9 +70,6 @@ class Health:
 
     def depends_on(self, dependency: str, probe: Probe) -> None:
         self._probes[dependency] = probe
-
-    def _know(self, queue: str, **news: str | float | None) -> None:
-        self._consumers[queue] = replace(self._consumers.get(queue, Consumer("it has not started")), **news)  # type: ignore[arg-type]
 
     async def problems(self) -> list[str]:
         """Say in words all that keeps the service from working now; nothing: it is ready. Answers within 2 s or so."""

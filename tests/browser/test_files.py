@@ -6,7 +6,7 @@ import csv
 import io
 from pathlib import Path
 
-import openpyxl  # type: ignore[import-untyped]
+import openpyxl
 from playwright.sync_api import expect
 
 from services.documents.sheet import field_name
@@ -74,5 +74,6 @@ def test_no_cell_of_an_export_is_a_formula(opened: Opened, world: World) -> None
 
     (row,) = [row for row in csv.DictReader(io.StringIO(files["CSV"].decode())) if row["lead_id"] == "F1"]
     assert row["customer_name"] == "'" + name
-    cells = [cell for line in openpyxl.load_workbook(io.BytesIO(files["XLSX"])).active.iter_rows() for cell in line]
+    sheet = openpyxl.load_workbook(io.BytesIO(files["XLSX"])).worksheets[0]
+    cells = [cell for line in sheet.iter_rows() for cell in line]
     assert [cell.data_type for cell in cells if cell.value == name] == ["s"]

@@ -32,7 +32,7 @@ def ack_before_commit() -> None:
         await self._settlement.settle(arrival.delivery for arrival in batch)
         await process(self, batch, in_place=in_place)
 
-    Processor.process = acknowledged_first  # type: ignore[method-assign]
+    Processor.process = acknowledged_first  # type: ignore[method-assign]  # that is the planting
 
 
 def no_claim() -> None:
@@ -64,7 +64,7 @@ def trips_over_gifts() -> None:
             return {"lead": event}["gift"]
         return read_created(event, *others)
 
-    intake.read_created = read  # type: ignore[assignment]
+    intake.read_created = read  # type: ignore[assignment]  # it takes whatever the other takes
 
 
 #: The bug by its name, and the service that has it.

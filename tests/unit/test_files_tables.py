@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 from zipfile import ZipFile
 
-import openpyxl  # type: ignore[import-untyped]
+import openpyxl
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -69,7 +69,7 @@ def test_text_in_any_encoding_with_any_delimiter_is_one_table(tmp_path: Path, en
 
 def test_xlsx_is_told_by_its_content_and_its_best_sheet_is_read(tmp_path: Path) -> None:
     workbook = openpyxl.Workbook()
-    workbook.active.append(["How to read this report", "Ask Ines"])
+    workbook.worksheets[0].append(["How to read this report", "Ask Ines"])
     sheet = workbook.create_sheet("Leads")
     sheet.append(["Leads of May"])
     sheet.append([])
