@@ -32,7 +32,6 @@ from zoneinfo import ZoneInfo
 import asyncpg
 import structlog
 import uvloop
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 import migrations
@@ -47,6 +46,7 @@ from services.ingest.consumer import StoreLeads
 from services.ingest.reference import ReferenceReader
 from services.simulator.leads import LeadMaker
 from shared.db.session import Database, open_database
+from shared.db.statement import Statement
 from shared.messaging.deliveries import Deliveries
 from shared.messaging.envelope import Delivery, Message, Outgoing, read
 from shared.messaging.outbox import OutboxRow
@@ -107,7 +107,7 @@ def _statement(queries: ModuleType, name: str, change: Callable[[str], str]) -> 
     before = getattr(queries, name)
     after = change(before.text)
     assert after != before.text, f"{name} is not what it was when this bench was written"
-    setattr(queries, name, text(after))
+    setattr(queries, name, Statement(after))
     try:
         yield
     finally:

@@ -15,8 +15,8 @@ from statistics import median
 from typing import Any
 from unittest.mock import patch
 
-from sqlalchemy import TextClause
-from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_connection
+from asyncpg import Record
+from asyncpg.transaction import Transaction
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bench.ground import Ground
@@ -28,6 +28,7 @@ from services.assigner.queries import assignments, counters, decisions, routes
 from services.assigner.queries import leads as assigner_leads
 from services.ingest import queries as ingest
 from services.ingest.__main__ import serve as serve_ingest
+from shared.db.statement import Statement
 from shared.messaging import broker, outbox
 from shared.messaging.broker import PublishingChannel
 from shared.messaging.envelope import Delivery, Outgoing
@@ -43,7 +44,7 @@ _NAMES = {
     id(value): f"{module.__name__.split('.')[1]} {name}"
     for module in _MODULES
     for name, value in vars(module).items()
-    if isinstance(value, TextClause)
+    if isinstance(value, Statement)
 }
 
 
@@ -117,14 +118,14 @@ async def _send_one_by_one(amqp_url: str, sent: Sequence[Lead], marks: Marks) ->
 @contextmanager
 def _marked(marks: Marks) -> Iterator[None]:
     """Have the services mark what they do, as soon as it is done."""
-    execute, publish, delivered = AsyncConnection.execute, PublishingChannel.publish, Settlement.delivered
-    begin, commit = AsyncAdapt_asyncpg_connection._start_transaction, AsyncAdapt_asyncpg_connection.commit  # noqa: SLF001
+    run, publish, delivered = Statement.run, PublishingChannel.publish, Settlement.delivered
+    begin, commit = Transaction.start, Transaction.commit
 
-    @functools.wraps(execute)
-    async def executed(self: AsyncConnection, statement: Any, *more: Any, **options: Any) -> Any:
-        result = await execute(self, statement, *more, **options)
-        marks.mark(_NAMES.get(id(statement), "another statement"))
-        return result
+    @functools.wraps(run)
+    async def executed(self: Statement, connection: AsyncConnection, *values: Any) -> list[Record]:
+        rows = await run(self, connection, *values)
+        marks.mark(_NAMES.get(id(self), "another statement"))
+        return rows
 
     async def published(self: PublishingChannel, messages: Sequence[Outgoing], app_id: str) -> Any:
         marks.mark(f"{app_id} publishes")
@@ -136,20 +137,20 @@ def _marked(marks: Marks) -> Iterator[None]:
         delivered(self, delivery)
         marks.mark(f"{self._queue} has the delivery")
 
-    async def begun(self: Any) -> None:
+    async def begun(self: Transaction) -> None:
         await begin(self)
         marks.mark("BEGIN")
 
-    def committed(self: Any) -> None:
-        commit(self)
+    async def committed(self: Transaction) -> None:
+        await commit(self)
         marks.mark("COMMIT")
 
     changes: Sequence[tuple[type, str, Callable[..., Any]]] = (
-        (AsyncConnection, "execute", executed),
+        (Statement, "run", executed),
         (PublishingChannel, "publish", published),
         (Settlement, "delivered", received),
-        (AsyncAdapt_asyncpg_connection, "_start_transaction", begun),
-        (AsyncAdapt_asyncpg_connection, "commit", committed),
+        (Transaction, "start", begun),
+        (Transaction, "commit", committed),
     )
     patches = [patch.object(owner, name, change) for owner, name, change in changes]
     for each in patches:

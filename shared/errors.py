@@ -63,7 +63,12 @@ def _said(cause: BaseException, attribute: str) -> str | None:
 def _frames(error: BaseException) -> list[FrameSummary]:
     """Our own places, and the last one whosoever it is."""
     frames = list(extract_tb(error.__traceback__))
-    return [frame for frame in frames[:-1] if "site-packages" not in frame.filename] + frames[-1:]
+    return [frame for frame in frames[:-1] if is_ours(frame)] + frames[-1:]
+
+
+def is_ours(frame: FrameSummary) -> bool:
+    """Whether a place is in our own code: not in a library, nor in what one has compiled, which names its source."""
+    return "site-packages" not in frame.filename and not frame.filename.endswith(".pyx")
 
 
 def _place(frame: FrameSummary) -> str:

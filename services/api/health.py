@@ -5,9 +5,9 @@ from __future__ import annotations
 import hmac
 from ipaddress import ip_address
 
+from asyncpg import PostgresError
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
-from sqlalchemy.exc import DBAPIError
 
 from services.api.access import key_in
 from services.api.problems import MEDIA_TYPE, ProblemError, away
@@ -45,7 +45,7 @@ async def readyz(shared: SharedState) -> Readiness:
     """Say whether requests can be answered."""
     try:
         await shared.database.probe()
-    except (DependencyGoneError, DBAPIError) as error:
+    except (DependencyGoneError, PostgresError) as error:
         raise ProblemError(503, "the database does not answer", headers=dict(away("database").headers)) from error
     try:
         await shared.publisher.ready()

@@ -8,6 +8,7 @@ from http import HTTPStatus
 from typing import Any
 
 import structlog
+from asyncpg import PostgresError
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
@@ -145,12 +146,12 @@ def _of_dependency(error: Exception) -> Response | None:
     match error:
         case DependencyGoneError():
             return away(error.dependency)
-        case DBAPIError():
+        case DBAPIError() | PostgresError():
             return _of_database(error)
     return away("broker") if isinstance(error, BROKER_ERRORS) else None
 
 
-def _of_database(error: DBAPIError) -> Response | None:
+def _of_database(error: DBAPIError | PostgresError) -> Response | None:
     if (sqlstate_of(error) or "").startswith(DATA_EXCEPTION):
         return answer(422, "a value is not one that can be stored or looked for")
     match failures.classify(error):
@@ -188,6 +189,7 @@ def install(app: FastAPI) -> None:
         ImportFileError,
         DependencyGoneError,
         DBAPIError,
+        PostgresError,
         *BROKER_ERRORS,
     )
     for kind in foreseen:

@@ -5,6 +5,7 @@ Imported when something has gone wrong only: it knows every library's errors.
 
 from __future__ import annotations
 
+from asyncpg import PostgresError
 from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -33,7 +34,7 @@ def _words(error: Exception) -> str | None:
             return f"{error}, see LEADLINE_AMQP_URL"
         case DependencyGoneError():
             return f"PostgreSQL does not answer, see LEADLINE_DATABASE_URL: {str(error).splitlines()[0]}"
-        case SQLAlchemyError():
+        case SQLAlchemyError() | PostgresError():
             said = str(error.__cause__ or error).splitlines()[0]
             return f"the database refused: {said}; is it set up? `leadline setup`"
         case ValidationError():

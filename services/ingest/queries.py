@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.ingest.intake import Names, NaturalKey, Reference
+from shared.db.statement import Statement
 
 #: The columns that a lead's message decides, with their types; `source` and `external_id` are ids in the table.
 COLUMNS = {
@@ -55,7 +55,7 @@ _sets = ", ".join(f"{name} = {WRITTEN.get(name, '{0}').format(f'new.{name}')}" f
 
 #: With the natural keys that the new ones claim, the first of a batch before the others: one call. Whoever is claiming
 #: the same key is waited for; what is not returned is another's.
-INSERT_LEADS = text(f"""
+INSERT_LEADS = Statement(f"""
     WITH added AS (
         INSERT INTO leads (lead_id, {_names})
         SELECT new.lead_id, {_values} FROM unnest(CAST(:lead_id AS text[]), {_arrays}) AS new (lead_id, {_names})
@@ -74,47 +74,47 @@ INSERT_LEADS = text(f"""
     )
     SELECT lead_id, id, NULL AS kind, NULL AS key FROM added UNION ALL SELECT NULL, NULL, kind, key FROM claimed
 """)  # noqa: S608  # names of columns, from the table above
-UPDATE_LEADS = text(f"""
+UPDATE_LEADS = Statement(f"""
     UPDATE leads SET {_sets}, revision = leads.revision + 1, updated_at = now()
     FROM unnest(CAST(:lead_id AS text[]), {_arrays}) AS new (lead_id, {_names})
     WHERE leads.lead_id = new.lead_id
 """)  # noqa: S608
-MARK_WRITTEN = text("""
+MARK_WRITTEN = Statement("""
     UPDATE leads SET written_at = CAST(new.written_at AS jsonb)
     FROM unnest(CAST(:lead_ids AS text[]), CAST(:written_at AS text[])) AS new (lead_id, written_at)
     WHERE leads.lead_id = new.lead_id
 """)
-COUNT_REPEATS = text("UPDATE leads SET repeats = repeats + 1 WHERE lead_id = ANY(CAST(:lead_ids AS text[]))")
-MARK_DUPLICATES = text("""
+COUNT_REPEATS = Statement("UPDATE leads SET repeats = repeats + 1 WHERE lead_id = ANY(CAST(:lead_ids AS text[]))")
+MARK_DUPLICATES = Statement("""
     UPDATE leads SET duplicate_of = new.holder
     FROM unnest(CAST(:ids AS bigint[]), CAST(:holders AS bigint[])) AS new (id, holder) WHERE leads.id = new.id
 """)
-LOCK_LEADS = text("""
+LOCK_LEADS = Statement("""
     SELECT 1 FROM leads WHERE lead_id = ANY(CAST(:lead_ids AS text[])) ORDER BY id FOR NO KEY UPDATE
 """)
-READ_LEADS = text("""
+READ_LEADS = Statement("""
     SELECT leads.*, sources.name AS source, customers.external_id
     FROM leads JOIN sources ON sources.id = leads.source_id LEFT JOIN customers ON customers.id = leads.customer_id
     WHERE leads.lead_id = ANY(CAST(:lead_ids AS text[]))
 """)
 _keys = "unnest(CAST(:kinds AS text[]), CAST(:keys AS text[])) AS new (kind, key)"
-LOCK_KEYS = text(f"""
+LOCK_KEYS = Statement(f"""
     SELECT 1 FROM lead_keys JOIN {_keys} USING (kind, key) ORDER BY kind, key FOR NO KEY UPDATE OF lead_keys
 """)  # noqa: S608
-READ_HOLDERS = text(f"""
+READ_HOLDERS = Statement(f"""
     SELECT kind, key, lead_keys.lead_id AS id, leads.lead_id, lead_keys.customer_id, lead_keys.seen_at,
            coalesce(assignments.assignment_status_id < 4, true) AS is_open
     FROM lead_keys JOIN {_keys} USING (kind, key) JOIN leads ON leads.id = lead_keys.lead_id
          LEFT JOIN assignments ON assignments.lead_id = lead_keys.lead_id AND assignments.is_current
 """)  # noqa: S608
-TAKE_KEYS = text("""
+TAKE_KEYS = Statement("""
     UPDATE lead_keys SET lead_id = new.lead_id, customer_id = new.customer_id, seen_at = new.seen_at
     FROM unnest(CAST(:kinds AS text[]), CAST(:keys AS text[]), CAST(:lead_ids AS bigint[]),
                 CAST(:customer_ids AS bigint[]), CAST(:seen_at AS timestamptz[]))
          AS new (kind, key, lead_id, customer_id, seen_at)
     WHERE lead_keys.kind = new.kind AND lead_keys.key = new.key
 """)
-INSERT_ASSIGNMENTS = text("""
+INSERT_ASSIGNMENTS = Statement("""
     INSERT INTO assignments (lead_id, assignment_status_id, reason, closed_at)
     SELECT id, CASE WHEN is_duplicate THEN 4 ELSE 1 END, CASE WHEN is_duplicate THEN 'duplicate' END,
            CASE WHEN is_duplicate THEN now() END
@@ -122,34 +122,34 @@ INSERT_ASSIGNMENTS = text("""
     ORDER BY id
 """)
 
-NEW_SOURCES = text("""
+NEW_SOURCES = Statement("""
     INSERT INTO sources (name, is_new)
     SELECT name, true FROM unnest(CAST(:names AS text[])) AS name ORDER BY lower(name)
     ON CONFLICT (lower(name)) DO NOTHING
 """)
-NEW_STORES = text("""
+NEW_STORES = Statement("""
     INSERT INTO stores (store_code, store_name, is_new)
     SELECT store_code, store_name, true FROM unnest(CAST(:codes AS text[]), CAST(:names AS text[]))
            AS new (store_code, store_name) ORDER BY store_code
     ON CONFLICT (store_code) DO NOTHING
 """)
-NEW_CUSTOMERS = text("""
+NEW_CUSTOMERS = Statement("""
     INSERT INTO customers (external_id, customer_name, mobile_number, email)
     SELECT * FROM unnest(CAST(:external_ids AS text[]), CAST(:names AS text[]), CAST(:mobiles AS text[]),
                          CAST(:emails AS text[])) AS new (external_id, customer_name, mobile_number, email)
     ORDER BY external_id
     ON CONFLICT (external_id) DO NOTHING
 """)
-CUSTOMER_IDS = text("SELECT external_id, id FROM customers WHERE external_id = ANY(CAST(:external_ids AS text[]))")
+CUSTOMER_IDS = Statement("SELECT external_id, id FROM customers WHERE external_id = ANY(CAST(:external_ids AS text[]))")
 _source_columns = "sources.id, sources.name, region, zone, natural_keys, duplicate_days"
-SOURCES = text(f"SELECT sources.name AS asked, {_source_columns} FROM sources")  # noqa: S608
+SOURCES = Statement(f"SELECT sources.name AS asked, {_source_columns} FROM sources")  # noqa: S608
 #: By the names asked for: which of them are one is the database's to say.
-SOURCES_OF = text(f"""
+SOURCES_OF = Statement(f"""
     SELECT asked, {_source_columns} FROM unnest(CAST(:names AS text[])) AS asked
          JOIN sources ON lower(sources.name) = lower(asked)
 """)  # noqa: S608
-STORES = text("SELECT store_code FROM stores")
-REFERENCE = text("""
+STORES = Statement("SELECT store_code FROM stores")
+REFERENCE = Statement("""
     SELECT 'business_line' AS kind, id, name, NULL AS code FROM business_lines
     UNION ALL SELECT 'document_type', id, name, NULL FROM document_types
     UNION ALL SELECT 'country', id, name, code FROM countries
@@ -192,34 +192,32 @@ class Claim:
 async def read_reference(connection: AsyncConnection) -> tuple[Reference, dict[str, Source], frozenset[str]]:
     """Read what leads may point to: reference data, sources by folded name, known store codes."""
     names: dict[str, list[tuple[int, str] | tuple[int, str, str]]] = {}
-    for kind, key, name, code in await connection.execute(REFERENCE):
+    for kind, key, name, code in await REFERENCE.run(connection):
         names.setdefault(kind, []).append((key, name, code) if code else (key, name))
     reference = Reference(
         business_lines=Names.of(names.get("business_line", ())),
         countries=Names.of(names.get("country", ())),
         document_types=Names.of(names.get("document_type", ())),
     )
-    sources = _sources(await connection.execute(SOURCES))
-    return reference, sources, frozenset((await connection.execute(STORES)).scalars())
+    sources = _sources(await SOURCES.run(connection))
+    return reference, sources, frozenset(row["store_code"] for row in await STORES.run(connection))
 
 
 async def add_sources(tx: AsyncConnection, names: Sequence[str]) -> dict[str, Source]:
     """Store unknown sources as new; give those of these names, by folded name."""
-    await tx.execute(NEW_SOURCES, {"names": list(names)})
-    return _sources(await tx.execute(SOURCES_OF, {"names": list(names)}))
+    await NEW_SOURCES.run(tx, {"names": list(names)})
+    return _sources(await SOURCES_OF.run(tx, {"names": list(names)}))
 
 
 def _sources(rows: Iterable[Any]) -> dict[str, Source]:
     return {
-        row.asked.casefold(): Source(
-            row.id, row.name, row.region, row.zone, frozenset(row.natural_keys), row.duplicate_days
-        )
-        for row in rows
+        asked.casefold(): Source(key, name, region, zone, frozenset(natural_keys), duplicate_days)
+        for asked, key, name, region, zone, natural_keys, duplicate_days in rows
     }
 
 
 async def add_stores(tx: AsyncConnection, stores: Mapping[str, str | None]) -> None:
-    await tx.execute(NEW_STORES, {"codes": list(stores), "names": list(stores.values())})
+    await NEW_STORES.run(tx, {"codes": list(stores), "names": list(stores.values())})
 
 
 async def add_customers(tx: AsyncConnection, people: Sequence[Mapping[str, Any]]) -> dict[str, int]:
@@ -233,9 +231,8 @@ async def add_customers(tx: AsyncConnection, people: Sequence[Mapping[str, Any]]
         "mobiles": [person["mobile_number"] for person in first.values()],
         "emails": [person["email"] for person in first.values()],
     }
-    await tx.execute(NEW_CUSTOMERS, columns)
-    rows = await tx.execute(CUSTOMER_IDS, {"external_ids": list(first)})
-    return {row.external_id: row.id for row in rows}
+    await NEW_CUSTOMERS.run(tx, columns)
+    return dict(map(tuple, await CUSTOMER_IDS.run(tx, {"external_ids": list(first)})))
 
 
 async def insert_leads(
@@ -254,41 +251,38 @@ async def insert_leads(
         "claimants_customers": [claim.customer_id for claim in claims],
         "seen_at": [claim.seen_at.astimezone(UTC) for claim in claims],
     }
-    done = (await tx.execute(INSERT_LEADS, values)).all()
+    done = await INSERT_LEADS.run(tx, values)
     new = {lead_id: key for lead_id, key, _kind, _key in done if lead_id is not None}
     return new, frozenset(NaturalKey(kind, key) for _lead_id, _id, kind, key in done if kind is not None)
 
 
 async def lock_leads(tx: AsyncConnection, lead_ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
     """Lock existing leads in order of their ids, then read them, as they are after the wait."""
-    await tx.execute(LOCK_LEADS, {"lead_ids": list(lead_ids)})
-    rows = await tx.execute(READ_LEADS, {"lead_ids": list(lead_ids)})
-    return {row["lead_id"]: dict(row) for row in rows.mappings()}
+    await LOCK_LEADS.run(tx, {"lead_ids": list(lead_ids)})
+    rows = await READ_LEADS.run(tx, {"lead_ids": list(lead_ids)})
+    return {row["lead_id"]: dict(row) for row in rows}
 
 
 async def update_leads(tx: AsyncConnection, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write leads anew as a whole; their revision rises by one."""
-    await tx.execute(UPDATE_LEADS, _columns(rows))
+    await UPDATE_LEADS.run(tx, _columns(rows))
 
 
 async def mark_written(tx: AsyncConnection, written_at: Mapping[str, Mapping[str, str]]) -> None:
     """Remember who wrote what last, where nothing else of the lead has changed."""
     values = [json.dumps(entry) for entry in written_at.values()]
-    await tx.execute(MARK_WRITTEN, {"lead_ids": list(written_at), "written_at": values})
+    await MARK_WRITTEN.run(tx, {"lead_ids": list(written_at), "written_at": values})
 
 
 async def count_repeats(tx: AsyncConnection, lead_ids: Sequence[str]) -> None:
-    await tx.execute(COUNT_REPEATS, {"lead_ids": list(lead_ids)})
+    await COUNT_REPEATS.run(tx, {"lead_ids": list(lead_ids)})
 
 
 async def hold_keys(tx: AsyncConnection, wanted: Sequence[NaturalKey]) -> dict[NaturalKey, Holder]:
     """Hold natural keys that others have, in their order; give these."""
     keys = {"kinds": [key.kind for key in wanted], "keys": [key.key for key in wanted]}
-    await tx.execute(LOCK_KEYS, keys)
-    return {
-        NaturalKey(row.kind, row.key): Holder(row.id, row.lead_id, row.customer_id, row.seen_at, row.is_open)
-        for row in await tx.execute(READ_HOLDERS, keys)
-    }
+    await LOCK_KEYS.run(tx, keys)
+    return {NaturalKey(kind, key): Holder(*holder) for kind, key, *holder in await READ_HOLDERS.run(tx, keys)}
 
 
 async def take_keys(tx: AsyncConnection, holders: Mapping[NaturalKey, Holder]) -> None:
@@ -300,16 +294,16 @@ async def take_keys(tx: AsyncConnection, holders: Mapping[NaturalKey, Holder]) -
         "customer_ids": [holder.customer_id for holder in holders.values()],
         "seen_at": [holder.seen_at.astimezone(UTC) for holder in holders.values()],
     }
-    await tx.execute(TAKE_KEYS, columns)
+    await TAKE_KEYS.run(tx, columns)
 
 
 async def mark_duplicates(tx: AsyncConnection, holders: Mapping[int, int]) -> None:
-    await tx.execute(MARK_DUPLICATES, {"ids": list(holders), "holders": list(holders.values())})
+    await MARK_DUPLICATES.run(tx, {"ids": list(holders), "holders": list(holders.values())})
 
 
 async def insert_assignments(tx: AsyncConnection, lead_ids: Mapping[int, bool]) -> None:
     """Give each new lead its first assignment: pending; closed, where the value says that it is a duplicate."""
-    await tx.execute(INSERT_ASSIGNMENTS, {"ids": list(lead_ids), "are_duplicates": list(lead_ids.values())})
+    await INSERT_ASSIGNMENTS.run(tx, {"ids": list(lead_ids), "are_duplicates": list(lead_ids.values())})
 
 
 def _columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any] | None]:

@@ -9,12 +9,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from typing import Any
 
-from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError
+import asyncpg
+from sqlalchemy import event
+from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from shared.db.statement import Statement, driver_of
 from shared.outage import DependencyGoneError
 
 CONNECT_TIMEOUT_S = 5
@@ -28,6 +31,7 @@ SERVER_SETTINGS = {
     "tcp_keepalives_count": "3",
     "jit": "off",
 }
+PROBE = Statement("SELECT 1")
 
 
 class Database:
@@ -36,30 +40,30 @@ class Database:
     def __init__(self, engine: AsyncEngine, deadline_s: float = DEADLINE_S) -> None:
         self._engine = engine
         self._deadline_s = deadline_s
-        self._autocommit = engine.execution_options(isolation_level="AUTOCOMMIT")
 
     @asynccontextmanager
     async def begin(self, *, deadline_s: float | None = None) -> AsyncIterator[AsyncConnection]:
         """Open one READ COMMITTED transaction, committed when the block ends well, else rolled back.
 
         Raises:
-            DependencyGoneError: no connection could be had.
-            sqlalchemy.exc.DBAPIError: of any statement, or after `deadline_s` as a lost connection. An error on the way
-                out leaves open whether the commit took place: run the block again, it must be idempotent.
+            DependencyGoneError: no connection could be had, or the driver found it closed.
+            sqlalchemy.exc.DBAPIError, asyncpg.PostgresError: of any statement, or after `deadline_s` as a lost
+                connection. An error on the way out leaves open whether the commit took place: run the block again, it
+                must be idempotent.
         """
-        async with _bounded(self._engine, deadline_s or self._deadline_s) as connection, connection.begin():
+        async with _bounded(self._engine, deadline_s or self._deadline_s) as connection, _transaction(connection):
             yield connection
 
     @asynccontextmanager
     async def reading(self, *, deadline_s: float | None = None) -> AsyncIterator[AsyncConnection]:
         """Open a connection in autocommit: no transaction is open between its statements. Raises as `begin` does."""
-        async with _bounded(self._autocommit, deadline_s or self._deadline_s) as connection:
+        async with _bounded(self._engine, deadline_s or self._deadline_s) as connection:
             yield connection
 
     async def probe(self) -> None:
         """Return if the database answers; raise what keeps it from answering."""
         async with self.reading(deadline_s=CONNECT_TIMEOUT_S) as connection:
-            await connection.execute(text("SELECT 1"))
+            await PROBE.run(connection)
 
 
 @asynccontextmanager
@@ -77,6 +81,7 @@ async def open_database(
     """
     engine = create_async_engine(
         url,
+        isolation_level="AUTOCOMMIT",  # transactions are begun by `begin`, on the driver
         pool_size=pool_size,
         max_overflow=pool_size,
         pool_timeout=DEADLINE_S,
@@ -93,10 +98,32 @@ async def open_database(
             },
         },
     )
+    event.listen(engine.sync_engine, "checkout", _refuse_closed)
     try:
         yield Database(engine, deadline_s)
     finally:
         await engine.dispose()
+
+
+def _refuse_closed(connection: Any, *_: object) -> None:
+    """Have the pool give another in the place of one that was lost while it lay there, or that a deadline has cut."""
+    if connection.driver_connection.is_closed():
+        raise DisconnectionError
+
+
+@asynccontextmanager
+async def _transaction(connection: AsyncConnection) -> AsyncIterator[None]:
+    """Hold a transaction on the driver, for `Statement` too: SQLAlchemy would begin one with its first `text()`."""
+    driver = driver_of(connection)
+    transaction = driver.transaction()
+    await transaction.start()
+    try:
+        yield
+    except BaseException:
+        if not driver.is_closed():
+            await transaction.rollback()
+        raise
+    await transaction.commit()
 
 
 @asynccontextmanager
@@ -104,17 +131,20 @@ async def _bounded(engine: AsyncEngine, deadline_s: float) -> AsyncIterator[Asyn
     connection = engine.connect()
     try:
         await connection.start()
-        driver = (await connection.get_raw_connection()).driver_connection
     except (
         OSError,
         PoolTimeoutError,
         DBAPIError,
     ) as error:  # nothing of ours was said yet: whatever it is, it is theirs
         raise DependencyGoneError("database", str(error) or type(error).__name__) from error
-    assert driver is not None
+    driver = driver_of(connection)
     deadline = asyncio.get_running_loop().call_later(deadline_s, driver.terminate)
     try:
         yield connection
+    except asyncpg.InterfaceError as error:  # it has no SQLSTATE that would say so
+        if driver.is_closed():
+            raise DependencyGoneError("database", str(error)) from error
+        raise
     finally:
         try:
             await connection.close()  # may still have to speak to the server: within the deadline, too

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 from traceback import extract_tb
 
-from shared.errors import chain, sqlstate_of
+from shared.errors import chain, is_ours, sqlstate_of
 from shared.outage import DependencyGoneError
 
 AGAIN_LIMIT = 5
@@ -74,9 +74,7 @@ def _kind_of(cause: BaseException, fingerprint: str) -> Again | Outage | None:
 def fingerprint_of(error: BaseException) -> str:
     """Name an error by its type, SQLSTATE and innermost place of ours: no message text, no ids, no line numbers."""
     places = [
-        f"{PurePath(frame.filename).stem}.{frame.name}"
-        for frame in extract_tb(error.__traceback__)
-        if "site-packages" not in frame.filename
+        f"{PurePath(frame.filename).stem}.{frame.name}" for frame in extract_tb(error.__traceback__) if is_ours(frame)
     ]
     parts = (type(error).__name__, sqlstate_of(error), places[-1] if places else None)
     return ":".join(part for part in parts if part)

@@ -9,9 +9,9 @@ import random
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from shared.db.statement import Statement
 from shared.events import Event
 from shared.messaging.envelope import Outgoing
 from shared.messaging.topology import queues_for
@@ -21,7 +21,7 @@ TRACEPARENT = "traceparent"
 EVENTS_A_ROW = 1_000
 
 #: The relays leave a row alone while whoever wrote it sends it: a second longer for each row before it.
-ADD = text("""
+ADD = Statement("""
     WITH gone AS (DELETE FROM outbox WHERE id = ANY(CAST(:remove AS bigint[])))
     INSERT INTO outbox (service, types, keys, bodies, traceparents, due_at)
     VALUES (
@@ -31,13 +31,13 @@ ADD = text("""
     RETURNING id
 """)
 #: How many are left, as far as that matters, and how old the oldest is: ids rise with time.
-LEFT = text("""
+LEFT = Statement("""
     SELECT count(*) AS rows, coalesce(extract(epoch FROM now() - min(created_at)), 0)::float8 AS oldest_s
     FROM (SELECT created_at FROM outbox ORDER BY id LIMIT 10000) AS oldest
 """)
-REMOVE = text("DELETE FROM outbox WHERE id = ANY(CAST(:remove AS bigint[]))")
+REMOVE = Statement("DELETE FROM outbox WHERE id = ANY(CAST(:remove AS bigint[]))")
 #: A claimed row is due again later, so that a relay that dies loses nothing; nothing is locked while it publishes.
-CLAIM = text("""
+CLAIM = Statement("""
     UPDATE outbox
     SET attempts = attempts + 1, due_at = now() + least(power(2, least(attempts, 6)) * 10, 600) * interval '1 second'
     WHERE id IN (
@@ -71,7 +71,7 @@ async def add(
     committed; what `is_left` to the relays is due to them at once.
     """
     if remove and not events:
-        await tx.execute(REMOVE, {"remove": list(remove)})
+        await REMOVE.run(tx, {"remove": list(remove)})
     rows: list[OutboxRow] = []
     for start in range(0, len(events), EVENTS_A_ROW):
         values = {"service": service, "remove": list(remove), "is_left": is_left, "before": len(rows)}
@@ -88,25 +88,25 @@ async def _add(
     bodies = [event.to_json() for event in events]
     traceparents = [follow(traces.get(key)) for key in keys]
     arrays = {"types": types, "keys": keys, "bodies": bodies, "traceparents": traceparents}
-    row = await tx.execute(ADD, {**values, **arrays})
-    return _row(row.scalar_one(), types, keys, bodies, traceparents)
+    ((row_id,),) = await ADD.run(tx, {**values, **arrays})
+    return _row(row_id, types, keys, bodies, traceparents)
 
 
 async def remove(tx: AsyncConnection, ids: Collection[int]) -> None:
     """Delete rows whose events are all confirmed."""
-    await tx.execute(REMOVE, {"remove": list(ids)})
+    await REMOVE.run(tx, {"remove": list(ids)})
 
 
 async def claim(tx: AsyncConnection, *, limit: int, held: Collection[int] = ()) -> list[OutboxRow]:
     """Take rows that are due, of any service: they are due again later unless removed. `held` are left alone."""
-    rows = await tx.execute(CLAIM, {"limit": limit, "held": list(held)})
+    rows = await CLAIM.run(tx, {"limit": limit, "held": list(held)})
     return [_row(*row) for row in rows]
 
 
 async def left(connection: AsyncConnection) -> tuple[int, float]:
     """Count the rows that are not confirmed yet, up to 10,000, and give the age of the oldest in seconds."""
-    row = (await connection.execute(LEFT)).one()
-    return int(row.rows), float(row.oldest_s)
+    ((rows, oldest_s),) = await LEFT.run(connection)
+    return int(rows), float(oldest_s)
 
 
 def follow(traceparent: str | None) -> str:

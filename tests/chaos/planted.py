@@ -11,13 +11,13 @@ from contextlib import asynccontextmanager
 from importlib import import_module
 from typing import Any
 
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.ingest import intake
 from services.ingest import queries as leads
 from services.notifier import consumer as notifier
 from shared.db.session import Database
+from shared.db.statement import Statement
 from shared.events import LeadCreated
 from shared.messaging.deliveries import Arrival
 from shared.messaging.processing import Processor
@@ -52,7 +52,7 @@ def no_unique_index() -> None:
     look = "WHERE NOT EXISTS (SELECT 1 FROM leads AS known WHERE known.lead_id = new.lead_id)"
     statement = leads.INSERT_LEADS.text
     assert guard in statement
-    leads.INSERT_LEADS = text(statement.replace(guard, "").replace("ORDER BY new.lead_id", f"{look} ORDER BY 1"))
+    leads.INSERT_LEADS = Statement(statement.replace(guard, "").replace("ORDER BY new.lead_id", f"{look} ORDER BY 1"))
 
 
 def trips_over_gifts() -> None:

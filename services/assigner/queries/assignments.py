@@ -6,16 +6,16 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.assigner.deciding import Assigned, Waiting
 from services.assigner.facts import Route
 from services.assigner.queries.decisions import Place
 from services.assigner.queries.records import INSERT_RECORDS, Record
+from shared.db.statement import Statement
 
 #: With the records, whose ids are asked for: one call.
-ASSIGN = text(f"""
+ASSIGN = Statement(f"""
     WITH given AS (
         UPDATE assignments
         SET assignment_status_id = 2, route_id = :route_id, agent_id = new.agent_id, decision_id = :decision_id,
@@ -37,7 +37,7 @@ ASSIGN = text(f"""
     )
     {INSERT_RECORDS}
 """)  # noqa: S608  # from records
-WAIT = text("""
+WAIT = Statement("""
     UPDATE assignments SET route_id = :route_id, reason = new.reason, retry_at = new.retry_at
     FROM unnest(CAST(:ids AS bigint[]), CAST(:reasons AS text[]), CAST(:retry_ats AS timestamptz[]))
          AS new (id, reason, retry_at)
@@ -45,7 +45,7 @@ WAIT = text("""
       AND (assignments.route_id, assignments.reason, assignments.retry_at)
           IS DISTINCT FROM (CAST(:route_id AS bigint), new.reason, new.retry_at)
 """)
-CHANGE = text("""
+CHANGE = Statement("""
     UPDATE assignments
     SET assignment_status_id = new.status, reason = new.reason,
         started_at = CASE WHEN new.status = 3 THEN :now ELSE assignments.started_at END,
@@ -54,14 +54,14 @@ CHANGE = text("""
          AS new (id, status, reason)
     WHERE assignments.id = new.id
 """)
-END = text("UPDATE assignments SET is_current = false, ended_at = :now WHERE id = ANY(CAST(:ids AS bigint[]))")
-BEGIN_ANEW = text("""
+END = Statement("UPDATE assignments SET is_current = false, ended_at = :now WHERE id = ANY(CAST(:ids AS bigint[]))")
+BEGIN_ANEW = Statement("""
     INSERT INTO assignments (lead_id, reason)
     SELECT * FROM unnest(CAST(:lead_ids AS bigint[]), CAST(:reasons AS text[])) AS new (lead_id, reason)
     RETURNING lead_id, id
 """)
 #: What `lead.assigned` says of an assignment that stands.
-STANDING = text("""
+STANDING = Statement("""
     SELECT assignments.id AS assignment_id, agents.agent_code, agents.agent_name, agents.email AS agent_email,
            agents.crm_user_id, routes.name AS route, assignments.decision_id, assignments.assigned_at,
            assignments.lot_id, assignments.sheet_key, assignments.page_group_code, assignments.rowid,
@@ -104,7 +104,7 @@ async def assign(
         "addresses": [lead.address for lead in leads],
         "lead_sources": [lead.final_source or lead.source for lead in leads],
     }
-    return {row.lead_id: row.id for row in await tx.execute(ASSIGN, {**values, **records})}
+    return dict(map(tuple, await ASSIGN.run(tx, {**values, **records})))
 
 
 async def wait(tx: AsyncConnection, route_id: int | None, waiting: Sequence[Waiting]) -> None:
@@ -115,7 +115,7 @@ async def wait(tx: AsyncConnection, route_id: int | None, waiting: Sequence[Wait
         "reasons": [each.reason for each in waiting],
         "retry_ats": [each.retry_at for each in waiting],
     }
-    await tx.execute(WAIT, values)
+    await WAIT.run(tx, values)
 
 
 async def change(tx: AsyncConnection, records: Sequence[Record], now: datetime) -> None:
@@ -126,7 +126,7 @@ async def change(tx: AsyncConnection, records: Sequence[Record], now: datetime) 
         "statuses": [int(record.status) for record in records],
         "reasons": [record.reason for record in records],
     }
-    await tx.execute(CHANGE, values)
+    await CHANGE.run(tx, values)
 
 
 async def begin_anew(
@@ -136,12 +136,12 @@ async def begin_anew(
 
     `reasons`: by lead the assignment to end, and why the new one waits. Two statements: in one, both would be current.
     """
-    await tx.execute(END, {"now": now, "ids": [assignment_id for assignment_id, _ in reasons.values()]})
+    await END.run(tx, {"now": now, "ids": [assignment_id for assignment_id, _ in reasons.values()]})
     values = {"lead_ids": list(reasons), "reasons": [reason for _, reason in reasons.values()]}
-    return {row.lead_id: row.id for row in await tx.execute(BEGIN_ANEW, values)}
+    return dict(map(tuple, await BEGIN_ANEW.run(tx, values)))
 
 
 async def standing(tx: AsyncConnection, assignment_ids: Sequence[int]) -> dict[int, dict[str, Any]]:
     """Give what `lead.assigned` says of each assignment, but the lead's own part."""
-    rows = (await tx.execute(STANDING, {"ids": list(assignment_ids)})).mappings()
+    rows = await STANDING.run(tx, {"ids": list(assignment_ids)})
     return {row["assignment_id"]: dict(row) for row in rows}

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from shared.db.statement import Statement
+
 #: Locks in order of id; the update then sees the rows as they are after the wait, and so does RETURNING.
-MOVE_AGENTS = text("""
+MOVE_AGENTS = Statement("""
     WITH locked AS (
         SELECT agent_id FROM agent_counters WHERE agent_id = ANY(CAST(:agent_ids AS bigint[]))
         ORDER BY agent_id FOR NO KEY UPDATE
@@ -22,11 +23,11 @@ MOVE_AGENTS = text("""
     WHERE agent_counters.agent_id = locked.agent_id
     RETURNING agent_counters.agent_id, agent_counters.open_load, agent_counters.auto_assign_count
 """)
-LOCK_AGENTS = text("""
+LOCK_AGENTS = Statement("""
     SELECT 1 FROM agent_counters WHERE agent_id = ANY(CAST(:agent_ids AS bigint[]))
     ORDER BY agent_id FOR NO KEY UPDATE
 """)
-PLACES = text("""
+PLACES = Statement("""
     SELECT agents.id, agents.is_active, agents.max_load, agent_counters.open_load
     FROM agents JOIN agent_counters ON agent_counters.agent_id = agents.id
     WHERE agents.id = ANY(CAST(:agent_ids AS bigint[]))
@@ -63,7 +64,7 @@ async def move_agents(
         "loads": [loads[agent_id] for agent_id in agent_ids],
         "counts": [(counts or {}).get(agent_id, 0) for agent_id in agent_ids],
     }
-    after = {key: Counters(load, received) for key, load, received in await tx.execute(MOVE_AGENTS, values)}
+    after = {key: Counters(load, received) for key, load, received in await MOVE_AGENTS.run(tx, values)}
     assert len(after) == len(agent_ids), f"of agents {agent_ids} only {sorted(after)} have counters"
     return after
 
@@ -72,5 +73,5 @@ async def hold_agents(tx: AsyncConnection, agent_ids: Sequence[int]) -> dict[int
     """Hold agents' counters, in order of id, then read whether they may take on more."""
     if not agent_ids:
         return {}
-    await tx.execute(LOCK_AGENTS, {"agent_ids": list(agent_ids)})
-    return {row.id: Agent(*row) for row in await tx.execute(PLACES, {"agent_ids": list(agent_ids)})}
+    await LOCK_AGENTS.run(tx, {"agent_ids": list(agent_ids)})
+    return {row["id"]: Agent(*row) for row in await PLACES.run(tx, {"agent_ids": list(agent_ids)})}

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.assigner.deciding import Assigned, Decided
 from services.assigner.facts import Route
+from shared.db.statement import Statement
 
 _decision = """
     next AS (
@@ -26,9 +26,9 @@ _decision = """
         RETURNING id
     )
 """
-ADD_DECISION = text(f"WITH {_decision} SELECT id FROM decision")  # noqa: S608  # from above
+ADD_DECISION = Statement(f"WITH {_decision} SELECT id FROM decision")  # noqa: S608  # from above
 #: The agents' counters are held by now, so whoever shares an agent's page group waits there, in order of id.
-ADD_GIVING = text(f"""
+ADD_GIVING = Statement(f"""
     WITH {_decision}, pages AS (
         INSERT INTO page_groups AS now (page_group_code, agent_id, day, last_rowid)
         SELECT code, agent_id, CAST(:day AS date), leads
@@ -77,8 +77,8 @@ async def add_decision(
 ) -> int:
     """Store a decision under the route's next sequence number; one about leads of no route has neither."""
     values = _decided(route, decided, kind, request_id, day)
-    decision_id: int = (await tx.execute(ADD_DECISION, values)).scalar_one()
-    return decision_id
+    ((decision_id,),) = await ADD_DECISION.run(tx, values)
+    return int(decision_id)
 
 
 async def add_giving(
@@ -102,8 +102,9 @@ async def add_giving(
         **_pages(codes, decided.assigned),
         **_members(decided.assigned),
     }
-    rows = (await tx.execute(ADD_GIVING, values)).all()
-    return rows[0].id, _places(codes, decided.assigned, {row.page_group_code: row.last_rowid for row in rows}, lot_id)
+    rows = await ADD_GIVING.run(tx, values)
+    last = {code: last_rowid for _id, code, last_rowid in rows}
+    return int(rows[0]["id"]), _places(codes, decided.assigned, last, lot_id)
 
 
 def _decided(

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import TextClause, text
+from asyncpg import Record
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.assigner.facts import Lead, Status
+from shared.db.statement import Statement
 
-LOCK_ASSIGNMENTS = text("""
+LOCK_ASSIGNMENTS = Statement("""
     SELECT id FROM assignments WHERE lead_id = ANY(CAST(:ids AS bigint[])) AND is_current ORDER BY id FOR NO KEY UPDATE
 """)
 #: Both locks in one call, in their order: what is LATERAL cannot begin before the route is held and counted.
-LOCK_ROUTE_AND_ASSIGNMENTS = text("""
+LOCK_ROUTE_AND_ASSIGNMENTS = Statement("""
     WITH route AS MATERIALIZED (SELECT id FROM routes WHERE id = :route_id FOR NO KEY UPDATE)
     SELECT theirs.id FROM (SELECT count(*) AS routes FROM route) AS held CROSS JOIN LATERAL (
         SELECT id FROM assignments
@@ -22,8 +23,8 @@ LOCK_ROUTE_AND_ASSIGNMENTS = text("""
         ORDER BY id FOR NO KEY UPDATE
     ) AS theirs
 """)
-CURRENT = text("SELECT id FROM assignments WHERE lead_id = ANY(CAST(:ids AS bigint[])) AND is_current")
-LOCK_LEADS = text("SELECT 1 FROM leads WHERE id = ANY(CAST(:ids AS bigint[])) ORDER BY id FOR NO KEY UPDATE")
+CURRENT = Statement("SELECT id FROM assignments WHERE lead_id = ANY(CAST(:ids AS bigint[])) AND is_current")
+LOCK_LEADS = Statement("SELECT 1 FROM leads WHERE id = ANY(CAST(:ids AS bigint[])) ORDER BY id FOR NO KEY UPDATE")
 #: In the order of the fields of `Lead`.
 _lead_columns = """
     SELECT leads.id, leads.lead_id, assignments.id AS assignment_id, assignments.assignment_status_id AS status,
@@ -39,27 +40,29 @@ _lead_columns = """
          LEFT JOIN stores ON stores.store_code = leads.store_code
          LEFT JOIN agents ON agents.id = assignments.agent_id
 """
-LEADS_BY_KEY = text(f"{_lead_columns} WHERE leads.lead_id = ANY(CAST(:keys AS text[])) ORDER BY assignments.id")
-LEADS_BY_ID = text(f"{_lead_columns} WHERE leads.id = ANY(CAST(:keys AS bigint[])) ORDER BY assignments.id")
-WAITING = text(f"""
+LEADS_BY_KEY = Statement(f"{_lead_columns} WHERE leads.lead_id = ANY(CAST(:keys AS text[])) ORDER BY assignments.id")
+LEADS_BY_ID = Statement(f"{_lead_columns} WHERE leads.id = ANY(CAST(:keys AS bigint[])) ORDER BY assignments.id")
+WAITING = Statement(f"""
     {_lead_columns}
     WHERE assignments.assignment_status_id = 1 AND assignments.id > :after
       AND (CAST(:source AS text) IS NULL OR lower(sources.name) = lower(:source))
     ORDER BY assignments.id LIMIT :limit
 """)
-WAITING_ON_ROUTE = text(f"""
+WAITING_ON_ROUTE = Statement(f"""
     {_lead_columns}
     WHERE assignments.assignment_status_id = 1 AND assignments.id > :after AND assignments.route_id = :route_id
       AND (CAST(:source AS text) IS NULL OR lower(sources.name) = lower(:source))
     ORDER BY assignments.id LIMIT :limit
 """)
-UNBEGUN = text(f"""
+UNBEGUN = Statement(f"""
     {_lead_columns}
     WHERE assignments.route_id = :route_id AND assignments.is_current AND assignments.assignment_status_id = 2
       AND assignments.lot_id IS NOT NULL
     ORDER BY assignments.id
 """)
-RAISE_STAGES = text("UPDATE leads SET stage = least(stage + 1, 4) WHERE id = ANY(CAST(:ids AS bigint[])) AND stage < 4")
+RAISE_STAGES = Statement(
+    "UPDATE leads SET stage = least(stage + 1, 4) WHERE id = ANY(CAST(:ids AS bigint[])) AND stage < 4"
+)
 
 
 async def lock_assignments(tx: AsyncConnection, lead_ids: Sequence[int]) -> None:
@@ -68,24 +71,24 @@ async def lock_assignments(tx: AsyncConnection, lead_ids: Sequence[int]) -> None
     Who is waited for may have ended an assignment and begun another, which the wait has not locked: then once more. Its
     id is higher than all that were there, so the order holds.
     """
-    await _until_current(tx, lead_ids, set((await tx.execute(LOCK_ASSIGNMENTS, {"ids": list(lead_ids)})).scalars()))
+    await _until_current(tx, lead_ids, _ids(await LOCK_ASSIGNMENTS.run(tx, {"ids": list(lead_ids)})))
 
 
 async def lock_route_and_assignments(tx: AsyncConnection, route_id: int, lead_ids: Sequence[int]) -> None:
     """Wait for a route, then for these leads' current assignments, as `lock_assignments` does."""
     values = {"route_id": route_id, "ids": list(lead_ids)}
-    await _until_current(tx, lead_ids, set((await tx.execute(LOCK_ROUTE_AND_ASSIGNMENTS, values)).scalars()))
+    await _until_current(tx, lead_ids, _ids(await LOCK_ROUTE_AND_ASSIGNMENTS.run(tx, values)))
 
 
 async def _until_current(tx: AsyncConnection, lead_ids: Sequence[int], locked: set[int]) -> None:
     ids = {"ids": list(lead_ids)}
-    while len(locked) < len(lead_ids) and not locked.issuperset((await tx.execute(CURRENT, ids)).scalars()):
-        locked = set((await tx.execute(LOCK_ASSIGNMENTS, ids)).scalars())
+    while len(locked) < len(lead_ids) and not locked >= _ids(await CURRENT.run(tx, ids)):
+        locked = _ids(await LOCK_ASSIGNMENTS.run(tx, ids))
 
 
 async def lock_leads(tx: AsyncConnection, ids: Sequence[int]) -> None:
     """Wait for these leads, in order of their ids."""
-    await tx.execute(LOCK_LEADS, {"ids": list(ids)})
+    await LOCK_LEADS.run(tx, {"ids": list(ids)})
 
 
 async def leads_by_key(connection: AsyncConnection, lead_ids: Sequence[str]) -> list[Lead]:
@@ -115,11 +118,15 @@ async def unbegun_leads(connection: AsyncConnection, route_id: int) -> list[Lead
 
 async def raise_stages(tx: AsyncConnection, ids: Sequence[int]) -> None:
     """Raise leads' stages by one, up to 4. The leads are locked."""
-    await tx.execute(RAISE_STAGES, {"ids": list(ids)})
+    await RAISE_STAGES.run(tx, {"ids": list(ids)})
 
 
-async def _leads(connection: AsyncConnection, statement: TextClause, values: Mapping[str, Any]) -> list[Lead]:
-    rows = await connection.execute(statement, values)
+def _ids(rows: Sequence[Record]) -> set[int]:
+    return {row["id"] for row in rows}
+
+
+async def _leads(connection: AsyncConnection, statement: Statement, values: Mapping[str, Any]) -> list[Lead]:
+    rows = await statement.run(connection, values)
     return [
         Lead(key, lead_id, assignment_id, Status(status), *others)
         for key, lead_id, assignment_id, status, *others in rows

@@ -6,14 +6,14 @@ import json
 from collections.abc import Mapping, Sequence
 from datetime import date
 
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from shared.db.statement import Statement
 from shared.events import LotRequested
 
 #: Lots that people ask for within this time of each other are one.
 BY_HAND = "by hand "
-ADD = text("""
+ADD = Statement("""
     INSERT INTO lots (route_id, lot_key, day, triggered_by, run_id, requested_at)
     SELECT :route_id, :lot_key, :day, :triggered_by, :run_id, :requested_at
     WHERE NOT (starts_with(:lot_key, :by_hand) AND EXISTS (
@@ -25,7 +25,7 @@ ADD = text("""
     ON CONFLICT (route_id, lot_key) DO NOTHING
     RETURNING id
 """)
-FINISH = text("""
+FINISH = Statement("""
     UPDATE lots SET decision_id = :decision_id, assigned = :assigned, unassigned = CAST(:unassigned AS jsonb),
                     sheets = :sheets
     WHERE id = :id
@@ -43,8 +43,8 @@ async def add_lot(tx: AsyncConnection, route_id: int, request: LotRequested, day
         "requested_at": request.occurred_at,
         "by_hand": BY_HAND,
     }
-    lot_id: int | None = (await tx.execute(ADD, values)).scalar_one_or_none()
-    return lot_id
+    added = await ADD.run(tx, values)
+    return int(added[0]["id"]) if added else None
 
 
 async def finish_lot(
@@ -64,4 +64,4 @@ async def finish_lot(
         "unassigned": json.dumps(unassigned),
         "sheets": list(sheets),
     }
-    await tx.execute(FINISH, values)
+    await FINISH.run(tx, values)

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.assigner.facts import Lead, Status
+from shared.db.statement import Statement
 
 INSERT_RECORDS = """
     INSERT INTO assignment_records (assignment_id, lead_id, agent_id, assignment_status_id, method, reason,
@@ -21,8 +21,8 @@ INSERT_RECORDS = """
                 CAST(:open_afters AS bigint[])) AS new
     RETURNING lead_id, id
 """
-ADD_RECORDS = text(INSERT_RECORDS)
-ADD_REFUSALS = text("""
+ADD_RECORDS = Statement(INSERT_RECORDS)
+ADD_REFUSALS = Statement("""
     INSERT INTO assignment_records (assignment_id, lead_id, agent_id, assignment_status_id, method, reason,
                                     refused_event)
     SELECT * FROM unnest(CAST(:assignment_ids AS bigint[]), CAST(:lead_ids AS bigint[]), CAST(:agent_ids AS bigint[]),
@@ -53,7 +53,7 @@ class Record:
 
 async def add_records(tx: AsyncConnection, records: Sequence[Record], *, requested_by: str | None) -> dict[int, int]:
     """Store changes of state; give each record's id, the revision of its event, by lead."""
-    return {row.lead_id: row.id for row in await tx.execute(ADD_RECORDS, columns(records, requested_by))}
+    return dict(map(tuple, await ADD_RECORDS.run(tx, columns(records, requested_by))))
 
 
 def columns(records: Sequence[Record], requested_by: str | None) -> dict[str, Any]:
@@ -84,4 +84,4 @@ async def add_refusals(tx: AsyncConnection, records: Sequence[Record]) -> None:
         "reasons": [record.reason for record in records],
         "events": [record.refused_event for record in records],
     }
-    await tx.execute(ADD_REFUSALS, values)
+    await ADD_REFUSALS.run(tx, values)

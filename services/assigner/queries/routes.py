@@ -6,26 +6,27 @@ from collections.abc import Sequence
 from datetime import date, datetime
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import RowMapping, text
+from asyncpg import Record
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.assigner.facts import Member, Route
+from shared.db.statement import Statement
 
 #: Not the start of the transaction: under a route's lock, times and days must not go back.
-NOW = text("SELECT clock_timestamp()")
+NOW = Statement("SELECT clock_timestamp()")
 _route_columns = """
     routes.id, routes.name, source_id, store_code, business_line_id, priority, policy, mode, zone, params,
     retry_pending, version, sequence
 """
-ROUTES = text(f"SELECT {_route_columns} FROM routes WHERE is_enabled")  # noqa: S608  # names of columns, from above
-ROUTES_NOW = text(f"""
+ROUTES = Statement(f"SELECT {_route_columns} FROM routes WHERE is_enabled")  # noqa: S608  # names of columns, from above
+ROUTES_NOW = Statement(f"""
     SELECT clock.now, {_route_columns}
     FROM (SELECT clock_timestamp() AS now) AS clock LEFT JOIN routes ON routes.is_enabled
 """)  # noqa: S608
-FREE_ROUTES = text("SELECT id FROM routes WHERE id = ANY(CAST(:ids AS bigint[])) FOR NO KEY UPDATE SKIP LOCKED")
-LOCK_ROUTES = text("SELECT 1 FROM routes WHERE id = ANY(CAST(:ids AS bigint[])) ORDER BY id FOR NO KEY UPDATE")
+FREE_ROUTES = Statement("SELECT id FROM routes WHERE id = ANY(CAST(:ids AS bigint[])) FOR NO KEY UPDATE SKIP LOCKED")
+LOCK_ROUTES = Statement("SELECT 1 FROM routes WHERE id = ANY(CAST(:ids AS bigint[])) ORDER BY id FOR NO KEY UPDATE")
 #: In the order of the fields of `Member`, as far as they go.
-MEMBERS = text("""
+MEMBERS = Statement("""
     SELECT route_members.agent_id, agents.agent_code, agents.agent_name, agents.email, agents.crm_user_id,
            agents.business_line_id, agents.is_active, agents.max_load, route_members.store_code, route_members.weight,
            route_members.priority, route_members.max_existing_per_lot, route_members.max_new_per_lot,
@@ -43,14 +44,14 @@ MEMBERS = text("""
     WHERE route_members.route_id = :route_id
     ORDER BY route_members.agent_id, route_members.id
 """)
-MAKE_COUNTERS = text("""
+MAKE_COUNTERS = Statement("""
     INSERT INTO agent_counters (agent_id)
     SELECT DISTINCT agent_id FROM unnest(CAST(:agent_ids AS bigint[])) AS agent_id ORDER BY agent_id
     ON CONFLICT DO NOTHING
 """)
-AGENT_CODES = text("SELECT agent_code FROM agents")
+AGENT_CODES = Statement("SELECT agent_code FROM agents")
 #: An agent as any route's: the row of one who is no member there.
-AGENT = text("""
+AGENT = Statement("""
     SELECT agents.id AS agent_id, agents.agent_code, agents.agent_name, agents.email, agents.crm_user_id,
            agents.business_line_id, agents.is_active, agents.max_load,
            coalesce(member_counters.assigned_count, 0) AS assigned_count,
@@ -60,7 +61,7 @@ AGENT = text("""
          LEFT JOIN member_counters ON member_counters.agent_id = agents.id AND member_counters.route_id = :route_id
     WHERE agents.agent_code = :code
 """)
-ROUTES_OF_AGENTS = text("""
+ROUTES_OF_AGENTS = Statement("""
     SELECT DISTINCT routes.name FROM route_members JOIN routes ON routes.id = route_members.route_id
     WHERE route_members.agent_id = ANY(CAST(:agent_ids AS bigint[])) AND routes.is_enabled
     ORDER BY routes.name
@@ -69,29 +70,30 @@ ROUTES_OF_AGENTS = text("""
 
 async def now(connection: AsyncConnection) -> datetime:
     """Give the database's clock: the one that all replicas share."""
-    moment: datetime = (await connection.execute(NOW)).scalar_one()
+    ((moment,),) = await NOW.run(connection)
+    assert isinstance(moment, datetime)
     return moment
 
 
 async def read_routes(connection: AsyncConnection) -> dict[int, Route]:
-    return _routes((await connection.execute(ROUTES)).mappings().all())
+    return _routes(await ROUTES.run(connection))
 
 
 async def read_routes_now(connection: AsyncConnection) -> tuple[dict[int, Route], datetime]:
     """Give the routes as they are, and the database's clock as `now` does."""
-    rows = (await connection.execute(ROUTES_NOW)).mappings().all()
+    rows = await ROUTES_NOW.run(connection)
     at: datetime = rows[0]["now"]
     return _routes(rows), at
 
 
 async def free_routes(connection: AsyncConnection, route_ids: Sequence[int]) -> frozenset[int]:
     """Say which routes nobody holds at this moment. Locks nothing for longer."""
-    return frozenset((await connection.execute(FREE_ROUTES, {"ids": list(route_ids)})).scalars())
+    return frozenset(row["id"] for row in await FREE_ROUTES.run(connection, {"ids": list(route_ids)}))
 
 
 async def lock_routes(tx: AsyncConnection, route_ids: Sequence[int]) -> None:
     """Wait for these routes, in order of their ids. Returns nothing: read again after the wait."""
-    await tx.execute(LOCK_ROUTES, {"ids": list(route_ids)})
+    await LOCK_ROUTES.run(tx, {"ids": list(route_ids)})
 
 
 async def read_members(tx: AsyncConnection, route_id: int, day: date) -> list[Member]:
@@ -99,28 +101,28 @@ async def read_members(tx: AsyncConnection, route_id: int, day: date) -> list[Me
 
     Counters are made before any is held, so that those who hold some in order of id never wait for one being made.
     """
-    rows = (await tx.execute(MEMBERS, {"route_id": route_id, "day": day})).all()
-    if uncounted := [row.agent_id for row in rows if row.is_uncounted]:
-        await tx.execute(MAKE_COUNTERS, {"agent_ids": uncounted})
+    rows = await MEMBERS.run(tx, {"route_id": route_id, "day": day})
+    if uncounted := [row["agent_id"] for row in rows if row["is_uncounted"]]:
+        await MAKE_COUNTERS.run(tx, {"agent_ids": uncounted})
     return [Member(*member) for *member, _is_uncounted in rows]
 
 
-def _routes(rows: Sequence[RowMapping]) -> dict[int, Route]:
+def _routes(rows: Sequence[Record]) -> dict[int, Route]:
     fields = [{name: value for name, value in row.items() if name != "now"} for row in rows if row["id"] is not None]
     return {row["id"]: Route(**{**row, "zone": ZoneInfo(row["zone"])}) for row in fields}
 
 
 async def routes_of_agents(tx: AsyncConnection, agent_ids: Sequence[int]) -> list[str]:
     """Name the routes on which any of these agents is a member."""
-    return list((await tx.execute(ROUTES_OF_AGENTS, {"agent_ids": list(agent_ids)})).scalars())
+    return [row["name"] for row in await ROUTES_OF_AGENTS.run(tx, {"agent_ids": list(agent_ids)})]
 
 
 async def agent_codes(connection: AsyncConnection) -> frozenset[str]:
-    return frozenset((await connection.execute(AGENT_CODES)).scalars())
+    return frozenset(row["agent_code"] for row in await AGENT_CODES.run(connection))
 
 
 async def read_agent(tx: AsyncConnection, route_id: int, code: str) -> Member:
     """Give an agent as one who is no member of a route, with counters; it has a row of them when this returns."""
-    row = (await tx.execute(AGENT, {"route_id": route_id, "code": code})).mappings().one()
-    await tx.execute(MAKE_COUNTERS, {"agent_ids": [row["agent_id"]]})
+    (row,) = await AGENT.run(tx, {"route_id": route_id, "code": code})
+    await MAKE_COUNTERS.run(tx, {"agent_ids": [row["agent_id"]]})
     return Member(**row)

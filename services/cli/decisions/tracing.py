@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
-from typing import Any
 
 from sqlalchemy import text
 
@@ -171,6 +170,6 @@ async def as_it_is(database: Database, route_id: int, sequence: int) -> tuple[Ve
         return None
     day = datetime.now(version.route.zone).date()
     async with database.reading() as connection:
-        rows: Any = await connection.execute(MEMBERS, {"route_id": route_id, "day": day})
+        rows = await MEMBERS.run(connection, {"route_id": route_id, "day": day})
         members = [Member(*member) for *member, _is_uncounted in rows]
     return version, members if version.route.mode == "lot" else [each.without_lot_caps() for each in members]

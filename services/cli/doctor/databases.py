@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from asyncpg import PostgresError
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -39,7 +40,7 @@ async def examine_database(database: Database) -> list[Finding]:
             letters = (await connection.execute(OLD_LETTERS)).one()
     except DependencyGoneError as error:
         return [problem(f"it does not answer: {str(error).splitlines()[0]}", WHERE, "start it, or mend the address")]
-    except SQLAlchemyError as error:
+    except (SQLAlchemyError, PostgresError) as error:
         what = f"it refused: {str(error.__cause__ or error).splitlines()[0]}"
         return [problem(what, WHERE, "leadline setup")]
     return [
