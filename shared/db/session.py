@@ -141,7 +141,9 @@ async def _bounded(engine: AsyncEngine, deadline_s: float) -> AsyncIterator[Asyn
     deadline = asyncio.get_running_loop().call_later(deadline_s, driver.terminate)
     try:
         yield connection
-    except asyncpg.InterfaceError as error:  # it has no SQLSTATE that would say so
+    except (asyncpg.InterfaceError, asyncpg.InternalClientError) as error:  # they have no SQLSTATE that would say so
+        if isinstance(error, asyncpg.InternalClientError):
+            driver.terminate()  # the server has said good-bye while nobody asked it anything
         if driver.is_closed():
             raise DependencyGoneError("database", str(error)) from error
         raise

@@ -79,7 +79,7 @@ async def test_a_connection_that_is_lost_in_a_transaction_is_an_outage(database:
             await _end(database, await _pid(tx))
             await (SLEEP.run(tx, {"seconds": 5}) if way == "statement" else tx.execute(text("SELECT pg_sleep(5)")))
 
-    with pytest.raises((PostgresError, DBAPIError)) as lost:
+    with pytest.raises((PostgresError, DBAPIError, DependencyGoneError)) as lost:
         await lose()
     assert failures.classify(lost.value) == failures.Outage("database", failures.fingerprint_of(lost.value))
     assert await names(database) == []
