@@ -14,7 +14,7 @@ from services.assigner.deciding import MANUAL, METHODS, NONE, Assigned, Decided,
 from services.assigner.facts import Lead, Member, Route, Status
 from services.assigner.queries.assignments import assign, begin_anew, wait
 from services.assigner.queries.counters import Counters, move_agents
-from services.assigner.queries.decisions import Place, add_decision, add_giving
+from services.assigner.queries.decisions import Giving, add_decision, add_giving
 from services.assigner.queries.records import Record, add_records, columns
 from shared.events import Event, LeadAssigned, LeadUnassigned
 
@@ -78,45 +78,41 @@ async def give(
     `taken`: leads that were taken from their agents for this, whose places are free in it.
     """
     taken = taken or Taken()
-    decided, counters = await _decide_and_hold(tx, route, taken.free(members), decide, occasion, taken.places)
-    decision_id, places = await _keep(tx, route, decided, occasion)
-    records = _records(route, decided, counters, taken)
-    revisions = await _write(tx, route, decided, occasion, decision_id, places, records)
+    decided, giving = await _decide_and_keep(tx, route, taken.free(members), decide, occasion, taken.places)
+    records = _records(route, decided, giving.counters, taken)
+    revisions = await _write(tx, route, decided, occasion, giving, records)
     events = [
-        *_assigned(route, decided.assigned, places, revisions, occasion, decision_id),
+        *_assigned(route, decided.assigned, giving, revisions, occasion),
         *unassigned(decided.waiting, revisions),
     ]
-    return Given(decided, decision_id, events, list(dict.fromkeys(place.sheet_key for place in places)))
+    return Given(decided, giving.decision_id, events, list(dict.fromkeys(place.sheet_key for place in giving.places)))
 
 
 # Deciding.
 
 
-async def _decide_and_hold(
+async def _decide_and_keep(
     tx: AsyncConnection,
     route: Route,
     members: Sequence[Member],
     decide: Decide,
     occasion: Occasion,
     freed: Counter[int],
-) -> tuple[Decided, Mapping[int, Counters]]:
-    """Decide, hold the chosen agents' counters, look again at what other routes may have changed; if so, decide anew.
+) -> tuple[Decided, Giving]:
+    """Decide and store it, look then at what other routes may have changed; if they have, take it back and decide anew.
 
     Who was not chosen has not come to stand better meanwhile: counts only rise, and who frees a place wakes us.
     """
     while True:
         decided = await asyncio.to_thread(decide, members) if occasion.moment.is_lot else decide(members)
-        received = decided.received
-        loads = Counter(received)
-        loads.subtract(freed)
         if not route.counts_all_routes and all(each.member.max_load is None for each in decided.assigned):
-            return decided, await move_agents(tx, loads, received)
+            return decided, await _keep(tx, route, decided, occasion, freed)
         async with tx.begin_nested() as attempt:
-            counters = await move_agents(tx, loads, received)
-            if _still_holds(route, decided, counters):
-                return decided, counters
+            giving = await _keep(tx, route, decided, occasion, freed)
+            if _still_holds(route, decided, giving.counters):
+                return decided, giving
             await attempt.rollback()
-        members = [_as_held(member, counters, received) for member in members]
+        members = [_as_held(member, giving.counters, decided.received) for member in members]
 
 
 def _still_holds(route: Route, decided: Decided, counters: Mapping[int, Counters]) -> bool:
@@ -142,16 +138,19 @@ def _as_held(member: Member, counters: Mapping[int, Counters], received: Mapping
 # Writing, and telling.
 
 
-async def _keep(
-    tx: AsyncConnection, route: Route, decided: Decided, occasion: Occasion
-) -> tuple[int | None, Sequence[Place]]:
-    """Store the decision where there is one, and give its id; with it each lead's place on a sheet."""
+async def _keep(tx: AsyncConnection, route: Route, decided: Decided, occasion: Occasion, freed: Counter[int]) -> Giving:
+    """Store the decision where there is one; move the counters of agents whom it gives leads or takes some from."""
     kind, request_id, day, lot_id = occasion.kind, occasion.request_id, occasion.moment.day, occasion.lot_id
+    loads = Counter(decided.received)
+    loads.subtract(freed)
     if decided.assigned:
-        return await add_giving(tx, route, decided, kind=kind, request_id=request_id, day=day, lot_id=lot_id)
-    if request_id is not None or lot_id is not None:
-        return await add_decision(tx, route, decided, kind=kind, request_id=request_id, day=day), ()
-    return None, ()
+        return await add_giving(
+            tx, route, decided, kind=kind, request_id=request_id, day=day, lot_id=lot_id, loads=loads
+        )
+    counters = await move_agents(tx, loads)
+    if request_id is None and lot_id is None:
+        return Giving(None, (), counters)
+    return Giving(await add_decision(tx, route, decided, kind=kind, request_id=request_id, day=day), (), counters)
 
 
 async def _write(
@@ -159,21 +158,20 @@ async def _write(
     route: Route,
     decided: Decided,
     occasion: Occasion,
-    decision_id: int | None,
-    places: Sequence[Place],
+    giving: Giving,
     records: Sequence[Record],
 ) -> dict[int, int]:
     """Write who got what, why the others wait, and the records; give the last one's id by lead."""
     if decided.waiting:
         await wait(tx, route.id, decided.waiting)
-    if decision_id is None or not places:
+    if giving.decision_id is None or not giving.places:
         return await add_records(tx, records, requested_by=occasion.requested_by) if records else {}
     return await assign(
         tx,
         route,
         decided.assigned,
-        places,
-        decision_id=decision_id,
+        giving.places,
+        decision_id=giving.decision_id,
         lot_id=occasion.lot_id,
         now=occasion.moment.now,
         records=columns(records, occasion.requested_by),
@@ -238,14 +236,13 @@ def waiting_records(waiting: Sequence[Waiting], method: str) -> list[Record]:
 def _assigned(
     route: Route,
     assigned: Sequence[Assigned],
-    places: Sequence[Place],
+    giving: Giving,
     revisions: Mapping[int, int],
     occasion: Occasion,
-    decision_id: int | None,
 ) -> list[Event]:
     """One event a lead; in a lot those of one sheet together."""
     now: datetime = occasion.moment.now
-    told = list(zip(assigned, places, strict=True))
+    told = list(zip(assigned, giving.places, strict=True))
     if occasion.lot_id is not None:
         told.sort(key=lambda each: (each[1].sheet_key, each[1].rowid))
     return [
@@ -263,7 +260,7 @@ def _assigned(
             store_code=each.lead.store_code,
             route=route.name,
             assignment_id=each.lead.assignment_id,
-            decision_id=decision_id,
+            decision_id=giving.decision_id,
             assigned_at=now,
             lot_id=occasion.lot_id,
             sheet_key=place.sheet_key,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Container, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, date, datetime, timedelta
 from operator import attrgetter
@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.ingest import intake, problems, queries
 from services.ingest.changes import apply_changes, differing_fields
 from services.ingest.intake import Lead, NaturalKey
-from services.ingest.queries import Claim, Holder
+from services.ingest.queries import Claim, Holder, Inserted
 from services.ingest.reference import Known, ReferenceReader
 from shared.db.session import Database
 from shared.events import Event, FieldError, LeadAccepted, LeadCreated, LeadDuplicate, LeadRejected, LeadUpdated
@@ -89,10 +89,10 @@ class StoreLeads:
         if leads:
             claims = [_claims(lead, known, customers) for lead in leads]
             rows = [_row(_columns(lead), known, customers) for lead in leads]
-            new, claimed = await queries.insert_leads(tx, rows, [key for each in claims for key in each.keys])
-            duplicates = await _know_again(tx, [each.of(new) for each in claims if each.lead_id in new], claimed)
-        if new:
-            await queries.insert_assignments(tx, {key: key in duplicates for key in new.values()})
+            inserted = await queries.insert_leads(tx, rows, [key for each in claims for key in each.keys])
+            new = inserted.new
+            if inserted.contested:
+                duplicates = await _know_again(tx, claims, inserted)
         changed = await _look_again(tx, piece, known, [lead.lead_id for lead in leads if lead.lead_id not in new])
         return [*_told(piece, new, duplicates), *changed, *piece.refused]
 
@@ -202,19 +202,22 @@ def _claims(lead: Lead, known: Known, customers: Mapping[str, int]) -> Claims:
     return Claims(lead.lead_id, keys, rules.duplicate_days)
 
 
-async def _know_again(
-    tx: AsyncConnection, leads: Sequence[Claims], claimed: Container[NaturalKey]
-) -> dict[int, Holder]:
-    """Give the duplicates among new leads with the lead that each repeats. `claimed`: keys that nobody had before."""
+async def _know_again(tx: AsyncConnection, asked: Sequence[Claims], inserted: Inserted) -> dict[int, Holder]:
+    """Give the duplicates among new leads with whom each repeats, and leads with contested keys their assignment.
+
+    `asked`: all that were to be inserted.
+    """
+    leads = [each.of(inserted.new) for each in asked if each.lead_id in inserted.new]
     claims = [claim for lead in leads for claim in lead.keys]
     first = {claim.key: claim for claim in reversed(claims)}
-    contested = [key for key in first if key not in claimed]
+    contested = [key for key in first if key not in inserted.claimed]
     before = await queries.hold_keys(tx, contested) if contested else {}
     duplicates, after = settle(leads, before)
     if taken := {key: who for key, who in after.items() if key in before or who.lead_id != first[key].lead_id}:
         await queries.take_keys(tx, taken)
     if duplicates:
         await queries.mark_duplicates(tx, {key: holder.id for key, holder in duplicates.items()})
+    await queries.insert_assignments(tx, {key: key in duplicates for key in sorted(inserted.contested)})
     return duplicates
 
 

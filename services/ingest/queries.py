@@ -53,8 +53,9 @@ _values = ", ".join(WRITTEN.get(name, "{0}").format(f"new.{name}") for name in C
 _arrays = ", ".join(f"CAST(:{name} AS {kind}[])" for name, kind in COLUMNS.items())
 _sets = ", ".join(f"{name} = {WRITTEN.get(name, '{0}').format(f'new.{name}')}" for name in COLUMNS)
 
-#: With the natural keys that the new ones claim, the first of a batch before the others: one call. Whoever is claiming
-#: the same key is waited for; what is not returned is another's.
+#: With the natural keys that the new ones claim, the first of a batch before the others, and with the assignments of
+#: those to whom all of theirs fell: one call. Whoever is claiming the same key is waited for; what is not returned is
+#: another's.
 INSERT_LEADS = Statement(f"""
     WITH added AS (
         INSERT INTO leads (lead_id, {_names})
@@ -62,17 +63,23 @@ INSERT_LEADS = Statement(f"""
         ORDER BY new.lead_id
         ON CONFLICT (lead_id) DO NOTHING
         RETURNING lead_id, id
-    ), claimed AS (
-        INSERT INTO lead_keys (kind, key, lead_id, customer_id, seen_at)
-        SELECT DISTINCT ON (kind, key) kind, key, added.id, claims.customer_id, claims.seen_at
+    ), claims AS (
+        SELECT claim.*, added.id
         FROM unnest(CAST(:kinds AS text[]), CAST(:keys AS text[]), CAST(:claimants AS text[]),
                     CAST(:claimants_customers AS bigint[]), CAST(:seen_at AS timestamptz[]))
-             WITH ORDINALITY AS claims (kind, key, lead_id, customer_id, seen_at, place) JOIN added USING (lead_id)
-        ORDER BY kind, key, place
+             WITH ORDINALITY AS claim (kind, key, lead_id, customer_id, seen_at, place) JOIN added USING (lead_id)
+    ), claimed AS (
+        INSERT INTO lead_keys (kind, key, lead_id, customer_id, seen_at)
+        SELECT DISTINCT ON (kind, key) kind, key, id, customer_id, seen_at FROM claims ORDER BY kind, key, place
         ON CONFLICT (kind, key) DO NOTHING
-        RETURNING kind, key
+        RETURNING kind, key, lead_id
+    ), contested AS (
+        SELECT id FROM claims LEFT JOIN claimed USING (kind, key) WHERE claimed.lead_id IS DISTINCT FROM claims.id
+    ), begun AS (
+        INSERT INTO assignments (lead_id) SELECT id FROM added WHERE id NOT IN (SELECT id FROM contested) ORDER BY id
     )
-    SELECT lead_id, id, NULL AS kind, NULL AS key FROM added UNION ALL SELECT NULL, NULL, kind, key FROM claimed
+    SELECT lead_id, id, NULL AS kind, NULL AS key FROM added
+    UNION ALL SELECT NULL, NULL, kind, key FROM claimed UNION ALL SELECT NULL, id, NULL, NULL FROM contested
 """)  # noqa: S608  # names of columns, from the table above
 UPDATE_LEADS = Statement(f"""
     UPDATE leads SET {_sets}, revision = leads.revision + 1, updated_at = now()
@@ -235,13 +242,20 @@ async def add_customers(tx: AsyncConnection, people: Sequence[Mapping[str, Any]]
     return dict(map(tuple, await CUSTOMER_IDS.run(tx, {"external_ids": list(first)})))
 
 
-async def insert_leads(
-    tx: AsyncConnection, rows: Sequence[Mapping[str, Any]], claims: Sequence[Claim]
-) -> tuple[dict[str, int], frozenset[NaturalKey]]:
+@dataclass(frozen=True, slots=True)
+class Inserted:
+    """What became of leads: the ids of those that are new, and which natural keys are theirs now, not others'."""
+
+    new: Mapping[str, int]
+    claimed: frozenset[NaturalKey]
+    #: Of the new ones those that have not got all their keys: whether they are duplicates is open.
+    contested: frozenset[int]
+
+
+async def insert_leads(tx: AsyncConnection, rows: Sequence[Mapping[str, Any]], claims: Sequence[Claim]) -> Inserted:
     """Store leads, then claim the natural keys of those that are new, in the keys' order, where nobody has them.
 
-    Gives the ids of the new ones, the others exist; and the keys that are theirs now: the first's of several that claim
-    the same.
+    Of several that claim the same key the first gets it. Who gets all that it claims has its first assignment, pending.
     """
     values = {
         **_columns(rows),
@@ -251,9 +265,17 @@ async def insert_leads(
         "claimants_customers": [claim.customer_id for claim in claims],
         "seen_at": [claim.seen_at.astimezone(UTC) for claim in claims],
     }
-    done = await INSERT_LEADS.run(tx, values)
-    new = {lead_id: key for lead_id, key, _kind, _key in done if lead_id is not None}
-    return new, frozenset(NaturalKey(kind, key) for _lead_id, _id, kind, key in done if kind is not None)
+    new: dict[str, int] = {}
+    claimed: set[NaturalKey] = set()
+    contested: set[int] = set()
+    for lead_id, key_of_lead, kind, key in await INSERT_LEADS.run(tx, values):
+        if lead_id is not None:
+            new[lead_id] = key_of_lead
+        elif kind is not None:
+            claimed.add(NaturalKey(kind, key))
+        else:
+            contested.add(key_of_lead)
+    return Inserted(new, frozenset(claimed), frozenset(contested))
 
 
 async def lock_leads(tx: AsyncConnection, lead_ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
@@ -302,7 +324,7 @@ async def mark_duplicates(tx: AsyncConnection, holders: Mapping[int, int]) -> No
 
 
 async def insert_assignments(tx: AsyncConnection, lead_ids: Mapping[int, bool]) -> None:
-    """Give each new lead its first assignment: pending; closed, where the value says that it is a duplicate."""
+    """Give new leads that have none their first assignment: pending; closed, where the value says: a duplicate."""
     await INSERT_ASSIGNMENTS.run(tx, {"ids": list(lead_ids), "are_duplicates": list(lead_ids.values())})
 
 

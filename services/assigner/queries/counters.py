@@ -10,19 +10,21 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from shared.db.statement import Statement
 
 #: Locks in order of id; the update then sees the rows as they are after the wait, and so does RETURNING.
-MOVE_AGENTS = Statement("""
-    WITH locked AS (
-        SELECT agent_id FROM agent_counters WHERE agent_id = ANY(CAST(:agent_ids AS bigint[]))
+MOVED = """
+    locked AS (
+        SELECT agent_id FROM agent_counters WHERE agent_id = ANY(CAST(:moved_ids AS bigint[]))
         ORDER BY agent_id FOR NO KEY UPDATE
+    ), moved AS (
+        UPDATE agent_counters
+        SET open_load = agent_counters.open_load + moves.load,
+            auto_assign_count = agent_counters.auto_assign_count + moves.count
+        FROM locked JOIN unnest(CAST(:moved_ids AS bigint[]), CAST(:loads AS bigint[]), CAST(:counts AS bigint[]))
+                         AS moves (agent_id, load, count) USING (agent_id)
+        WHERE agent_counters.agent_id = locked.agent_id
+        RETURNING agent_counters.agent_id, agent_counters.open_load, agent_counters.auto_assign_count AS received
     )
-    UPDATE agent_counters
-    SET open_load = agent_counters.open_load + moves.load,
-        auto_assign_count = agent_counters.auto_assign_count + moves.count
-    FROM locked JOIN unnest(CAST(:agent_ids AS bigint[]), CAST(:loads AS bigint[]), CAST(:counts AS bigint[]))
-                     AS moves (agent_id, load, count) USING (agent_id)
-    WHERE agent_counters.agent_id = locked.agent_id
-    RETURNING agent_counters.agent_id, agent_counters.open_load, agent_counters.auto_assign_count
-""")
+"""
+MOVE_AGENTS = Statement(f"WITH {MOVED} SELECT agent_id, open_load, received FROM moved")  # noqa: S608  # from above
 LOCK_AGENTS = Statement("""
     SELECT 1 FROM agent_counters WHERE agent_id = ANY(CAST(:agent_ids AS bigint[]))
     ORDER BY agent_id FOR NO KEY UPDATE
@@ -58,15 +60,25 @@ async def move_agents(
     """Add to agents' open loads and counts; give both as they are then. Holds these counters, in order of id."""
     if not loads:
         return {}
-    agent_ids = sorted(loads)
-    values = {
-        "agent_ids": agent_ids,
-        "loads": [loads[agent_id] for agent_id in agent_ids],
-        "counts": [(counts or {}).get(agent_id, 0) for agent_id in agent_ids],
-    }
-    after = {key: Counters(load, received) for key, load, received in await MOVE_AGENTS.run(tx, values)}
-    assert len(after) == len(agent_ids), f"of agents {agent_ids} only {sorted(after)} have counters"
+    rows = await MOVE_AGENTS.run(tx, moves(loads, counts or {}))
+    after = {agent_id: Counters(load, received) for agent_id, load, received in rows}
+    assert_all(loads, after)
     return after
+
+
+def moves(loads: Mapping[int, int], counts: Mapping[int, int]) -> dict[str, list[int]]:
+    """Give what `MOVED` takes."""
+    agent_ids = sorted(loads)
+    return {
+        "moved_ids": agent_ids,
+        "loads": [loads[agent_id] for agent_id in agent_ids],
+        "counts": [counts.get(agent_id, 0) for agent_id in agent_ids],
+    }
+
+
+def assert_all(loads: Mapping[int, int], after: Mapping[int, Counters]) -> None:
+    """Who decides on an agent has made a row of counters for it."""
+    assert len(after) == len(loads), f"of agents {sorted(loads)} only {sorted(after)} have counters"
 
 
 async def hold_agents(tx: AsyncConnection, agent_ids: Sequence[int]) -> dict[int, Agent]:

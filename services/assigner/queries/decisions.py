@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.assigner.deciding import Assigned, Decided
 from services.assigner.facts import Route
+from services.assigner.queries.counters import MOVED, Counters, assert_all, moves
 from shared.db.statement import Statement
 
 _decision = """
@@ -27,15 +28,19 @@ _decision = """
     )
 """
 ADD_DECISION = Statement(f"WITH {_decision} SELECT id FROM decision")  # noqa: S608  # from above
-#: The agents' counters are held by now, so whoever shares an agent's page group waits there, in order of id.
+#: Whoever shares an agent's page group waits for its counters first, in order of id: what is LATERAL begins after that.
 ADD_GIVING = Statement(f"""
-    WITH {_decision}, pages AS (
+    WITH {_decision}, {MOVED}, pages AS (
         INSERT INTO page_groups AS now (page_group_code, agent_id, day, last_rowid)
-        SELECT code, agent_id, CAST(:day AS date), leads
-        FROM unnest(CAST(:codes AS text[]), CAST(:code_agent_ids AS bigint[]), CAST(:code_leads AS bigint[]))
-             AS new (code, agent_id, leads) ORDER BY code
+        SELECT new.code, new.agent_id, CAST(:day AS date), new.leads
+        FROM (SELECT count(*) AS agents FROM moved) AS held CROSS JOIN LATERAL (
+            SELECT *
+            FROM unnest(CAST(:codes AS text[]), CAST(:code_agent_ids AS bigint[]), CAST(:code_leads AS bigint[]))
+                 AS new (code, agent_id, leads)
+            WHERE held.agents >= 0 ORDER BY code
+        ) AS new
         ON CONFLICT (page_group_code) DO UPDATE SET last_rowid = now.last_rowid + excluded.last_rowid
-        RETURNING page_group_code, last_rowid
+        RETURNING agent_id, last_rowid
     ), new AS (
         SELECT * FROM unnest(CAST(:agent_ids AS bigint[]), CAST(:store_codes AS text[]), CAST(:leads AS bigint[]))
                       AS new (agent_id, store_code, leads)
@@ -50,7 +55,7 @@ ADD_GIVING = Statement(f"""
         ORDER BY agent_id, store_code
         ON CONFLICT (route_id, day, agent_id, store_code) DO UPDATE SET leads = now.leads + excluded.leads
     )
-    SELECT decision.id, pages.page_group_code, pages.last_rowid FROM decision CROSS JOIN pages
+    SELECT decision.id, moved.*, pages.last_rowid FROM decision CROSS JOIN moved LEFT JOIN pages USING (agent_id)
 """)  # noqa: S608
 
 
@@ -72,6 +77,15 @@ class Place:
         return f"{self.page_group_code}-{self.rowid:04d}"
 
 
+@dataclass(frozen=True, slots=True)
+class Giving:
+    """A decision as it is stored: its id, each lead's place, and the agents' counters as they are after it."""
+
+    decision_id: int | None
+    places: Sequence[Place]
+    counters: Mapping[int, Counters]
+
+
 async def add_decision(
     tx: AsyncConnection, route: Route | None, decided: Decided, *, kind: str, request_id: str | None, day: date | None
 ) -> int:
@@ -90,21 +104,25 @@ async def add_giving(
     request_id: str | None,
     day: date,
     lot_id: int | None,
-) -> tuple[int, list[Place]]:
+    loads: Mapping[int, int],
+) -> Giving:
     """Store a decision that gives leads away, as `add_decision` does, and count them.
 
-    Counted are those of each member's row on its route and day, and the places in each agent's numbering of that day,
-    which are given with the decision's id. The route is locked, and the agents' counters are held.
+    Counted are those of each member's row on its route and day, the places in each agent's numbering of that day, and
+    each agent's over all routes, as `move_agents` does. The route is locked.
     """
     codes = [f"L{day:%y%m%d}{each.member.agent_code}" for each in decided.assigned]
     values = {
         **_decided(route, decided, kind, request_id, day),
+        **moves(loads, decided.received),
         **_pages(codes, decided.assigned),
         **_members(decided.assigned),
     }
     rows = await ADD_GIVING.run(tx, values)
-    last = {code: last_rowid for _id, code, last_rowid in rows}
-    return int(rows[0]["id"]), _places(codes, decided.assigned, last, lot_id)
+    counters = {agent_id: Counters(load, received) for _id, agent_id, load, received, _rowid in rows}
+    assert_all(loads, counters)
+    last = {agent_id: rowid for _id, agent_id, _load, _received, rowid in rows}
+    return Giving(rows[0]["id"], _places(codes, decided.assigned, last, lot_id), counters)
 
 
 def _decided(
@@ -142,12 +160,14 @@ def _members(assigned: Sequence[Assigned]) -> dict[str, list[Any]]:
 
 
 def _places(
-    codes: Sequence[str], assigned: Sequence[Assigned], last: Mapping[str, int], lot_id: int | None
+    codes: Sequence[str], assigned: Sequence[Assigned], last: Mapping[int, int], lot_id: int | None
 ) -> list[Place]:
-    next_rowid = {code: last[code] - leads for code, leads in Counter(codes).items()}
+    """Number leads in the order in which they are given, up to each agent's last."""
+    leads = Counter(each.member.agent_id for each in assigned)
+    rowids = {agent_id: last[agent_id] - given for agent_id, given in leads.items()}
     places = []
     for code, each in zip(codes, assigned, strict=True):
-        next_rowid[code] += 1
+        rowids[each.member.agent_id] += 1
         lot_sheet = f"lot-{lot_id}-{each.lead.store_code or ''}-{each.member.agent_code}" if lot_id else None
-        places.append(Place(code, next_rowid[code], lot_sheet))
+        places.append(Place(code, rowids[each.member.agent_id], lot_sheet))
     return places
