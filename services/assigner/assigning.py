@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from datetime import datetime
 from functools import partial
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -10,12 +11,18 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.assigner.changing import look_again
 from services.assigner.deciding import NONE, Decided, Moment, Waiting, decide, today
 from services.assigner.eligibility import Unassigned, standing
-from services.assigner.facts import Lead, Member, Route, match
+from services.assigner.facts import Lead, Member, Route, Routes, match
 from services.assigner.giving import Occasion, give, unassigned, waiting_records
 from services.assigner.pieces import Book, RouteBatch
 from services.assigner.queries.assignments import wait
 from services.assigner.queries.decisions import add_decision
-from services.assigner.queries.leads import leads_by_id, lock_assignments, lock_route_and_assignments, waiting_leads
+from services.assigner.queries.leads import (
+    leads_by_id,
+    leads_now,
+    lock_assignments,
+    lock_route_and_assignments,
+    waiting_leads,
+)
 from services.assigner.queries.records import add_records
 from services.assigner.queries.routes import lock_routes, read_members, read_routes_now
 from shared.events import Event
@@ -25,18 +32,15 @@ PAGE = 500
 
 async def assign(tx: AsyncConnection, piece: RouteBatch) -> Sequence[Event]:
     """Give each lead of the piece that is still pending to one agent, or say why nobody gets it."""
-    await _hold(tx, piece)
-    routes, at = await read_routes_now(tx)
+    routes, at, found = await _under_the_locks(tx, piece)
     route = routes.get(piece.route_id) if piece.route_id is not None else None
     if route is None:
-        return await _without_route(tx, piece, routes)
+        return await _without_route(tx, piece, routes, found)
     moment = Moment(at, piece.as_of or today(route, at))
     book = await _book(tx, piece, route, moment)
-    lead_ids = piece.lead_ids
-    if lead_ids is None:
-        lead_ids = await _worth_a_look(tx, piece, route, routes, book.members, moment)
-        await lock_assignments(tx, lead_ids)
-    leads, elsewhere = await _read(tx, piece, lead_ids, route, routes)
+    if piece.lead_ids is None:
+        found = await _worth_a_look(tx, piece, route, routes, book.members, moment)
+    leads, elsewhere = _sorted_out(piece, found, route, routes)
     given = await give(
         tx,
         route,
@@ -49,11 +53,11 @@ async def assign(tx: AsyncConnection, piece: RouteBatch) -> Sequence[Event]:
     return [*given.events, *look_again(elsewhere)]
 
 
-async def _without_route(tx: AsyncConnection, piece: RouteBatch, routes: Mapping[int, Route]) -> Sequence[Event]:
+async def _without_route(
+    tx: AsyncConnection, piece: RouteBatch, routes: Routes, found: Sequence[Lead]
+) -> Sequence[Event]:
     """Tell leads that no route matches them; a route that has gone meanwhile leaves its leads to others, or to none."""
-    if piece.route_id is None:
-        await lock_assignments(tx, piece.lead_ids or ())
-    leads, elsewhere = await _read(tx, piece, piece.lead_ids or (), None, routes)
+    leads, elsewhere = _sorted_out(piece, found, None, routes)
     decided = Decided(NONE, waiting=[Waiting(lead, Unassigned.NO_ROUTE) for lead in leads])
     if piece.request_id is not None:
         await add_decision(tx, None, decided, kind=piece.kind, request_id=piece.request_id, day=None)
@@ -65,17 +69,25 @@ async def _without_route(tx: AsyncConnection, piece: RouteBatch, routes: Mapping
     return [*unassigned(decided.waiting, revisions), *look_again(elsewhere)]
 
 
-async def _hold(tx: AsyncConnection, piece: RouteBatch) -> None:
-    """Wait for the piece's route, and for its leads where they are known already."""
+# Reading, under the route's lock.
+
+
+async def _under_the_locks(tx: AsyncConnection, piece: RouteBatch) -> tuple[Routes, datetime, Sequence[Lead]]:
+    """Wait for the piece's route, and for its leads where they are known; give them with all routes and the clock.
+
+    The routes are read again only if they are no longer those of before.
+    """
     if piece.route_id is None:
-        return
-    if piece.lead_ids:
+        await lock_assignments(tx, piece.lead_ids or ())
+    elif piece.lead_ids:
         await lock_route_and_assignments(tx, piece.route_id, piece.lead_ids)
     else:
         await lock_routes(tx, [piece.route_id])
-
-
-# Reading, under the route's lock.
+    reading = await leads_now(tx, piece.lead_ids, piece.route_id) if piece.lead_ids else None
+    if reading is not None and piece.routes is not None and piece.routes.as_of == reading.routes_as_of:
+        return piece.routes.at(piece.route_id, reading.sequence), reading.at, reading.leads
+    routes, at = await read_routes_now(tx)
+    return routes, at, reading.leads if reading is not None else ()
 
 
 async def _book(tx: AsyncConnection, piece: RouteBatch, route: Route, moment: Moment) -> Book:
@@ -96,11 +108,11 @@ async def _worth_a_look(
     tx: AsyncConnection,
     piece: RouteBatch,
     route: Route,
-    routes: Mapping[int, Route],
+    routes: Routes,
     members: Sequence[Member],
     moment: Moment,
-) -> list[int]:
-    """Give those of a page of the route's waiting leads for whom anything is otherwise by now; locks none of them."""
+) -> Sequence[Lead]:
+    """Give those of a page of the route's waiting leads for whom anything is otherwise by now, locked."""
     if not route.retry_pending:
         piece.has_more = False
         return []
@@ -114,18 +126,18 @@ async def _worth_a_look(
         piece.after = page[-1].assignment_id
     elif page:
         piece.has_more = True  # this page again: a lead that is closed meanwhile leaves its place to the next
-    return [lead.id for lead in (*elsewhere, *news)]
+    lead_ids = [lead.id for lead in (*elsewhere, *news)]
+    await lock_assignments(tx, lead_ids)
+    return await leads_by_id(tx, lead_ids) if lead_ids else ()
 
 
-async def _read(
-    tx: AsyncConnection, piece: RouteBatch, lead_ids: Sequence[int], route: Route | None, routes: Mapping[int, Route]
+def _sorted_out(
+    piece: RouteBatch, found: Sequence[Lead], route: Route | None, routes: Routes
 ) -> tuple[list[Lead], list[Lead]]:
-    """Read leads that are locked by now: those to decide on, and those that another route matches."""
-    if not lead_ids:
-        return [], []
+    """Tell apart, of leads that are locked, those to decide on and those that another route matches."""
     leads: list[Lead] = []
     elsewhere: list[Lead] = []
-    for lead in await leads_by_id(tx, lead_ids):
+    for lead in found:
         if lead.is_waiting:
             (leads if match(lead, routes) is route else elsewhere).append(lead)
     if route is not None and not route.retry_pending and not piece.is_personal:

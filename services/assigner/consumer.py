@@ -10,10 +10,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.assigner.assigning import PAGE, assign
 from services.assigner.changing import change
-from services.assigner.facts import Lead, Route, match
+from services.assigner.facts import Glance, Route, Routes, match
 from services.assigner.handing import give_by_hand
 from services.assigner.pieces import Book, Lifecycle, Piece, Refused, RouteBatch
-from services.assigner.queries.leads import leads_by_key, waiting_leads
+from services.assigner.queries.leads import glance, leads_by_key, waiting_leads
 from services.assigner.queries.routes import agent_codes, free_routes, read_routes
 from shared.db.session import Database
 from shared.events import AssignmentRequested, LeadAccepted, LeadClosed, LeadReopened, LeadTaken
@@ -34,12 +34,15 @@ class AssignLeads:
 
     def __init__(self) -> None:
         self._books: dict[int | None, Book] = {}
+        self._routes = Routes({}, "")
 
     async def prepare(self, database: Database, batch: Sequence[Message]) -> AsyncGenerator[Piece, None]:
         async with database.reading() as connection:
-            routes = await read_routes(connection)
-            leads = {lead.lead_id: lead for lead in await leads_by_key(connection, _lead_ids(batch))}
+            routes_as_of, looked_at = await glance(connection, _lead_ids(batch))
+            if routes_as_of != self._routes.as_of:
+                self._routes = await read_routes(connection)
             agents = await agent_codes(connection) if _names_agents(batch) else frozenset()
+        routes, leads = self._routes, {lead.lead_id: lead for lead in looked_at}
         refused = [refusal for message in batch if (refusal := _refusal(message, leads, routes, agents)) is not None]
         if refused:
             yield Refused(refused)
@@ -81,7 +84,7 @@ class AssignLeads:
                 self._books[piece.route_id] = piece.book_after
 
     async def _requested(
-        self, database: Database, request: AssignmentRequested, routes: Mapping[int, Route]
+        self, database: Database, request: AssignmentRequested, routes: Routes
     ) -> AsyncGenerator[RouteBatch, None]:
         """Look at leads that wait: of a route under its lock, page by page; else at all that are meant, by route."""
         route = next((route for route in routes.values() if route.name == request.route), None)
@@ -94,7 +97,7 @@ class AssignLeads:
                 async for piece in self._in_free_order(database, [waiting]):
                     yield piece
             return
-        page: Sequence[Lead] = ()
+        page: Sequence[Glance] = ()
         while page := await _page(database, request, route, page[-1].assignment_id if page else 0):
             groups = [_piece(request, piece.route_id, piece.lead_ids) for piece in _by_route(page, routes, request)]
             async for piece in self._in_free_order(database, groups):
@@ -125,7 +128,7 @@ def _answered(request: AssignmentRequested) -> RouteBatch:
     return RouteBatch(None, (), kind=ANSWERED, requested_by=request.requested_by, request_id=request.request_id)
 
 
-async def _page(database: Database, request: AssignmentRequested, route: Route | None, after: int) -> Sequence[Lead]:
+async def _page(database: Database, request: AssignmentRequested, route: Route | None, after: int) -> Sequence[Glance]:
     async with database.reading() as connection:
         if request.lead_ids:
             found = await leads_by_key(connection, request.lead_ids)
@@ -151,7 +154,7 @@ def _names_agents(batch: Sequence[Message]) -> bool:
 
 
 def _refusal(
-    message: Message, leads: Mapping[str, Lead], routes: Mapping[int, Route], agents: Collection[str]
+    message: Message, leads: Mapping[str, Glance], routes: Mapping[int, Route], agents: Collection[str]
 ) -> Deferred | Rejected | None:
     match message.event:
         case AssignmentRequested(to_agent_code=str() as code) if code not in agents:
@@ -165,7 +168,7 @@ def _refusal(
     return None
 
 
-def _is_change(message: Message, lead: Lead) -> bool:
+def _is_change(message: Message, lead: Glance) -> bool:
     """Whether it is about the assignment that the lead has. A lead whose order is placed is won, whoever has it."""
     if isinstance(message.event, LeadAccepted):
         return lead.is_order_placed
@@ -173,8 +176,8 @@ def _is_change(message: Message, lead: Lead) -> bool:
 
 
 def _by_route(
-    leads: Sequence[Lead],
-    routes: Mapping[int, Route],
+    leads: Sequence[Glance],
+    routes: Routes,
     request: AssignmentRequested | None = None,
     days: Mapping[str, date | None] | None = None,
 ) -> list[RouteBatch]:
@@ -189,4 +192,6 @@ def _by_route(
             groups[found.id if found else None, (days or {}).get(lead.lead_id)].append(lead.id)
         elif request is not None and request.to_agent_code is not None and lead.is_held:
             groups[lead.route_id, None].append(lead.id)
-    return [RouteBatch(route_id, lead_ids, as_of=as_of) for (route_id, as_of), lead_ids in groups.items()]
+    return [
+        RouteBatch(route_id, lead_ids, as_of=as_of, routes=routes) for (route_id, as_of), lead_ids in groups.items()
+    ]

@@ -20,43 +20,19 @@ class Status(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Lead:
-    """A lead and its current assignment, as read under the locks."""
+class Glance:
+    """What says where a lead belongs and whether it is to be assigned, before any lock."""
 
     id: int
     lead_id: str
     assignment_id: int
     status: Status
     route_id: int | None
-    agent_id: int | None
-    agent_code: str | None
-    reason: str | None
-    retry_at: datetime | None
-    sheet_key: str | None
-    #: The lead's own, as ingest counts it.
-    revision: int
     source_id: int
-    source: str
     store_code: str | None
-    store_name: str | None
-    #: False once somebody has set the store and said that it takes no part.
-    store_takes_part: bool
     business_line_id: int | None
-    customer_type: str | None
-    customer_name: str | None
-    mobile_number: str | None
-    address: str | None
-    final_source: str | None
-    created_at: datetime
-    pickup_date: date | None
-    pickup_created_date: date | None
-    run_date: date | None
     is_order_placed: bool
     is_duplicate: bool
-    stage: int = 1
-    #: Who had it until this decision, and on which sheet.
-    previous_agent_code: str | None = None
-    previous_sheet_key: str | None = None
 
     @property
     def is_waiting(self) -> bool:
@@ -72,6 +48,36 @@ class Lead:
     def is_held(self) -> bool:
         """An agent has it, and has not ended the work."""
         return self.status in {Status.ASSIGNED, Status.IN_PROGRESS}
+
+
+@dataclass(frozen=True, slots=True)
+class Lead(Glance):
+    """A lead and its current assignment, as read under the locks."""
+
+    agent_id: int | None
+    agent_code: str | None
+    reason: str | None
+    retry_at: datetime | None
+    sheet_key: str | None
+    #: The lead's own, as ingest counts it.
+    revision: int
+    source: str
+    store_name: str | None
+    #: False once somebody has set the store and said that it takes no part.
+    store_takes_part: bool
+    customer_type: str | None
+    customer_name: str | None
+    mobile_number: str | None
+    address: str | None
+    final_source: str | None
+    created_at: datetime
+    pickup_date: date | None
+    pickup_created_date: date | None
+    run_date: date | None
+    stage: int = 1
+    #: Who had it until this decision, and on which sheet.
+    previous_agent_code: str | None = None
+    previous_sheet_key: str | None = None
 
     @property
     def lead_type(self) -> str:
@@ -161,7 +167,7 @@ class Route:
     version: int = 1
     sequence: int = 0
 
-    def matches(self, lead: Lead) -> bool:
+    def matches(self, lead: Glance) -> bool:
         return (
             self.source_id in {None, lead.source_id}
             and self.store_code in {None, lead.store_code}
@@ -180,6 +186,20 @@ class Route:
         return sum(value is None for value in fields), self.priority, self.id
 
 
-def match(lead: Lead, routes: Mapping[int, Route]) -> Route | None:
+class Routes(dict[int, Route]):
+    """The enabled routes by id, and what tells this state of all routes from every other."""
+
+    def __init__(self, routes: Mapping[int, Route], as_of: str) -> None:
+        super().__init__(routes)
+        self.as_of = as_of
+
+    def at(self, route_id: int | None, sequence: int | None) -> Routes:
+        """Give them with the sequence number that one has come to, which is no part of what `as_of` tells."""
+        if route_id is None or sequence is None or route_id not in self:
+            return self
+        return Routes({**self, route_id: replace(self[route_id], sequence=sequence)}, self.as_of)
+
+
+def match(lead: Glance, routes: Mapping[int, Route]) -> Route | None:
     """Give the route of a lead: the best that matches, also when nobody on it is eligible."""
     return min((route for route in routes.values() if route.matches(lead)), key=lambda route: route.rank, default=None)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
-from services.assigner.facts import Member
+from services.assigner.facts import Member, Routes
 from shared.messaging.envelope import Message
 from shared.messaging.processing import Deferred, Rejected
 
@@ -42,6 +42,8 @@ class RouteBatch:
     to_agent_code: str | None = None
     #: The day whose caps count, where a replay says so.
     as_of: date | None = None
+    #: The routes as they were when the leads were looked at; under the locks they are read again if they have changed.
+    routes: Routes | None = None
     #: The members as the last save on this route left them.
     book: Book | None = None
     #: The id of the last assignment looked at.

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from asyncpg import Record
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.assigner.facts import Lead, Status
+from services.assigner.facts import Glance, Lead, Status
+from services.assigner.queries.routes import ROUTES_AS_OF
 from shared.db.statement import Statement
 
 LOCK_ASSIGNMENTS = Statement("""
@@ -25,21 +28,39 @@ LOCK_ROUTE_AND_ASSIGNMENTS = Statement("""
 """)
 CURRENT = Statement("SELECT id FROM assignments WHERE lead_id = ANY(CAST(:ids AS bigint[])) AND is_current")
 LOCK_LEADS = Statement("SELECT 1 FROM leads WHERE id = ANY(CAST(:ids AS bigint[])) ORDER BY id FOR NO KEY UPDATE")
+#: In the order of the fields of `Glance`.
+_glance = """
+    leads.id, leads.lead_id, assignments.id AS assignment_id, assignments.assignment_status_id AS status,
+    assignments.route_id, leads.source_id, leads.store_code, leads.business_line_id, leads.is_order_placed,
+    leads.duplicate_of IS NOT NULL AS is_duplicate
+"""
 #: In the order of the fields of `Lead`.
-_lead_columns = """
-    SELECT leads.id, leads.lead_id, assignments.id AS assignment_id, assignments.assignment_status_id AS status,
-           assignments.route_id, assignments.agent_id, agents.agent_code, assignments.reason, assignments.retry_at,
-           assignments.sheet_key, leads.revision, leads.source_id, sources.name AS source, leads.store_code,
-           coalesce(stores.store_name, leads.store_name) AS store_name,
-           coalesce(stores.is_new OR stores.assign_leads, true) AS store_takes_part,
-           leads.business_line_id, leads.customer_type, leads.customer_name, leads.mobile_number, leads.address,
-           leads.final_source, leads.created_at, leads.pickup_date, leads.pickup_created_date, leads.run_date,
-           leads.is_order_placed, leads.duplicate_of IS NOT NULL AS is_duplicate, leads.stage
+_columns = f"""
+    {_glance}, assignments.agent_id, agents.agent_code, assignments.reason, assignments.retry_at,
+    assignments.sheet_key, leads.revision, sources.name AS source,
+    coalesce(stores.store_name, leads.store_name) AS store_name,
+    coalesce(stores.is_new OR stores.assign_leads, true) AS store_takes_part,
+    leads.customer_type, leads.customer_name, leads.mobile_number, leads.address, leads.final_source,
+    leads.created_at, leads.pickup_date, leads.pickup_created_date, leads.run_date, leads.stage
+"""
+_tables = """
     FROM leads JOIN assignments ON assignments.lead_id = leads.id AND assignments.is_current
          JOIN sources ON sources.id = leads.source_id
          LEFT JOIN stores ON stores.store_code = leads.store_code
          LEFT JOIN agents ON agents.id = assignments.agent_id
 """
+_lead_columns = f"SELECT {_columns} {_tables}"
+GLANCE = Statement(f"""
+    SELECT {ROUTES_AS_OF} AS routes_as_of, {_glance}
+    FROM leads JOIN assignments ON assignments.lead_id = leads.id AND assignments.is_current
+    WHERE leads.lead_id = ANY(CAST(:keys AS text[])) ORDER BY assignments.id
+""")  # noqa: S608  # from above and from routes
+#: Not the start of the transaction, as `NOW`; once for all rows.
+LEADS_NOW = Statement(f"""
+    SELECT (SELECT clock_timestamp()) AS now, {ROUTES_AS_OF} AS routes_as_of,
+           (SELECT sequence FROM routes WHERE id = :route_id) AS sequence, {_columns} {_tables}
+    WHERE leads.id = ANY(CAST(:keys AS bigint[])) ORDER BY assignments.id
+""")  # noqa: S608
 LEADS_BY_KEY = Statement(f"{_lead_columns} WHERE leads.lead_id = ANY(CAST(:keys AS text[])) ORDER BY assignments.id")
 LEADS_BY_ID = Statement(f"{_lead_columns} WHERE leads.id = ANY(CAST(:keys AS bigint[])) ORDER BY assignments.id")
 WAITING = Statement(f"""
@@ -71,7 +92,8 @@ async def lock_assignments(tx: AsyncConnection, lead_ids: Sequence[int]) -> None
     Who is waited for may have ended an assignment and begun another, which the wait has not locked: then once more. Its
     id is higher than all that were there, so the order holds.
     """
-    await _until_current(tx, lead_ids, _ids(await LOCK_ASSIGNMENTS.run(tx, {"ids": list(lead_ids)})))
+    if lead_ids:
+        await _until_current(tx, lead_ids, _ids(await LOCK_ASSIGNMENTS.run(tx, {"ids": list(lead_ids)})))
 
 
 async def lock_route_and_assignments(tx: AsyncConnection, route_id: int, lead_ids: Sequence[int]) -> None:
@@ -89,6 +111,41 @@ async def _until_current(tx: AsyncConnection, lead_ids: Sequence[int], locked: s
 async def lock_leads(tx: AsyncConnection, ids: Sequence[int]) -> None:
     """Wait for these leads, in order of their ids."""
     await LOCK_LEADS.run(tx, {"ids": list(ids)})
+
+
+async def glance(connection: AsyncConnection, lead_ids: Sequence[str]) -> tuple[str | None, list[Glance]]:
+    """Look at leads by the CRM's ids, the longest waiting first; say with it which routes there are, as `Routes.as_of`.
+
+    None if there are none of these leads.
+    """
+    rows = await GLANCE.run(connection, {"keys": list(lead_ids)})
+    leads = [
+        Glance(key, lead_id, assignment_id, Status(status), *others)
+        for _as_of, key, lead_id, assignment_id, status, *others in rows
+    ]
+    return rows[0]["routes_as_of"] if rows else None, leads
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Leads as they are at a moment, which routes there are then, and the sequence number of theirs."""
+
+    leads: Sequence[Lead]
+    at: datetime
+    routes_as_of: str
+    sequence: int | None
+
+
+async def leads_now(tx: AsyncConnection, ids: Sequence[int], route_id: int | None) -> Reading | None:
+    """Read leads by our ids, the longest waiting first, with what was locked with them; None if there are none."""
+    rows = await LEADS_NOW.run(tx, {"keys": list(ids), "route_id": route_id})
+    if not rows:
+        return None
+    leads = [
+        Lead(key, lead_id, assignment_id, Status(status), *others)
+        for _now, _as_of, _sequence, key, lead_id, assignment_id, status, *others in rows
+    ]
+    return Reading(leads, rows[0]["now"], rows[0]["routes_as_of"], rows[0]["sequence"])
 
 
 async def leads_by_key(connection: AsyncConnection, lead_ids: Sequence[str]) -> list[Lead]:

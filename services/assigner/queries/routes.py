@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
 from datetime import date, datetime
 from zoneinfo import ZoneInfo
 
 from asyncpg import Record
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.assigner.facts import Member, Route
+from services.assigner.facts import Member, Route, Routes
 from shared.db.statement import Statement
 
 #: Not the start of the transaction: under a route's lock, times and days must not go back.
 NOW = Statement("SELECT clock_timestamp()")
-_route_columns = """
-    routes.id, routes.name, source_id, store_code, business_line_id, priority, policy, mode, zone, params,
-    retry_pending, version, sequence
-"""
-ROUTES = Statement(f"SELECT {_route_columns} FROM routes WHERE is_enabled")  # noqa: S608  # names of columns, from above
+#: What tells one state of all routes from every other: each change of one raises its version, a new one has the highest
+#: id, and without one there are fewer. Their sequence numbers are no part of it.
+ROUTES_AS_OF = "(SELECT concat_ws(' ', count(*), sum(version), max(id)) FROM routes)"
+_FIELDS = tuple(field.name for field in fields(Route))
+_route_columns = ", ".join(f"routes.{name}" for name in _FIELDS)
+#: One row at least: without any route the clock.
 ROUTES_NOW = Statement(f"""
-    SELECT clock.now, {_route_columns}
-    FROM (SELECT clock_timestamp() AS now) AS clock LEFT JOIN routes ON routes.is_enabled
-""")  # noqa: S608
+    SELECT clock.now, clock.routes_as_of, {_route_columns}
+    FROM (SELECT clock_timestamp() AS now, {ROUTES_AS_OF} AS routes_as_of) AS clock
+         LEFT JOIN routes ON routes.is_enabled
+""")  # noqa: S608  # names of columns, from above
 FREE_ROUTES = Statement("SELECT id FROM routes WHERE id = ANY(CAST(:ids AS bigint[])) FOR NO KEY UPDATE SKIP LOCKED")
 LOCK_ROUTES = Statement("SELECT 1 FROM routes WHERE id = ANY(CAST(:ids AS bigint[])) ORDER BY id FOR NO KEY UPDATE")
 #: In the order of the fields of `Member`, as far as they go.
@@ -75,15 +78,16 @@ async def now(connection: AsyncConnection) -> datetime:
     return moment
 
 
-async def read_routes(connection: AsyncConnection) -> dict[int, Route]:
-    return _routes(await ROUTES.run(connection))
+async def read_routes(connection: AsyncConnection) -> Routes:
+    return (await read_routes_now(connection))[0]
 
 
-async def read_routes_now(connection: AsyncConnection) -> tuple[dict[int, Route], datetime]:
+async def read_routes_now(connection: AsyncConnection) -> tuple[Routes, datetime]:
     """Give the routes as they are, and the database's clock as `now` does."""
     rows = await ROUTES_NOW.run(connection)
     at: datetime = rows[0]["now"]
-    return _routes(rows), at
+    routes = {row["id"]: _route(row) for row in rows if row["id"] is not None}
+    return Routes(routes, rows[0]["routes_as_of"]), at
 
 
 async def free_routes(connection: AsyncConnection, route_ids: Sequence[int]) -> frozenset[int]:
@@ -107,9 +111,8 @@ async def read_members(tx: AsyncConnection, route_id: int, day: date) -> list[Me
     return [Member(*member) for *member, _is_uncounted in rows]
 
 
-def _routes(rows: Sequence[Record]) -> dict[int, Route]:
-    fields = [{name: value for name, value in row.items() if name != "now"} for row in rows if row["id"] is not None]
-    return {row["id"]: Route(**{**row, "zone": ZoneInfo(row["zone"])}) for row in fields}
+def _route(row: Record) -> Route:
+    return Route(**{name: row[name] for name in _FIELDS} | {"zone": ZoneInfo(row["zone"])})
 
 
 async def routes_of_agents(tx: AsyncConnection, agent_ids: Sequence[int]) -> list[str]:
