@@ -38,14 +38,14 @@ import migrations
 from bench.stored import add_stored
 from services.assigner.consumer import SUBSCRIPTION as ASSIGNER
 from services.assigner.consumer import AssignLeads
-from services.assigner.queries import SERVER_SETTINGS, assignments, decisions, records
+from services.assigner.queries import assignments, decisions, records
 from services.cli.local.locks import Users, alone
 from services.cli.local.nodes import STATE, Nodes
 from services.ingest.consumer import SUBSCRIPTION as INGEST
 from services.ingest.consumer import StoreLeads
 from services.ingest.reference import ReferenceReader
 from services.simulator.leads import LeadMaker
-from shared.db.session import Database, open_database
+from shared.db.session import PLANS_ARE_KEPT, Database, open_database
 from shared.db.statement import Statement
 from shared.messaging.deliveries import Deliveries
 from shared.messaging.envelope import Delivery, Message, Outgoing, read
@@ -387,8 +387,8 @@ class Bench:
         await self.admin.execute("UPDATE routes SET is_enabled = (name = $1)", "ten" if members == TEN else "many")
         application = f"{APPLICATION} {next(self._sessions)}"  # the backends of the last one may still be going
         async with (
-            open_database(self.url, application_name=application) as ingest_database,
-            open_database(self.url, application_name=application, server_settings=SERVER_SETTINGS) as assigner_database,
+            open_database(self.url, application_name=application, server_settings=PLANS_ARE_KEPT) as ingest_database,
+            open_database(self.url, application_name=application, server_settings=PLANS_ARE_KEPT) as assigner_database,
         ):
             first = Service("ingest", ingest_database, StoreLeads(ReferenceReader("IN", ZONE)), INGEST)
             then = Service("assigner", assigner_database, AssignLeads(), ASSIGNER)

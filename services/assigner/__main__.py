@@ -10,8 +10,7 @@ import asyncio
 from services.assigner import consumer, lots
 from services.assigner.consumer import AssignLeads
 from services.assigner.lots import RunLots
-from services.assigner.queries import SERVER_SETTINGS
-from shared.db.session import open_database
+from shared.db.session import PLANS_ARE_KEPT, open_database
 from shared.messaging.facts import UNOBSERVED, Observer
 from shared.messaging.loop import consume
 from shared.process import run_service
@@ -27,7 +26,7 @@ async def serve(settings: Settings, stop: asyncio.Event, observer: Observer = UN
 
 async def _assign_leads(settings: Settings, stop: asyncio.Event, observer: Observer) -> None:
     name = "leadline assigner"
-    async with open_database(settings.database, application_name=name, server_settings=SERVER_SETTINGS) as database:
+    async with open_database(settings.database, application_name=name, server_settings=PLANS_ARE_KEPT) as database:
         await consume(
             service="assigner",
             amqp_url=settings.amqp_url,

@@ -6,7 +6,7 @@ import asyncio
 
 from services.ingest.consumer import SUBSCRIPTION, StoreLeads
 from services.ingest.reference import ReferenceReader
-from shared.db.session import open_database
+from shared.db.session import PLANS_ARE_KEPT, open_database
 from shared.messaging.facts import UNOBSERVED, Observer
 from shared.messaging.loop import consume
 from shared.process import run_service
@@ -15,7 +15,9 @@ from shared.settings import Settings
 
 async def serve(settings: Settings, stop: asyncio.Event, observer: Observer = UNOBSERVED) -> None:
     """Consume until stopped."""
-    async with open_database(settings.database, application_name="leadline ingest") as database:
+    async with open_database(
+        settings.database, application_name="leadline ingest", server_settings=PLANS_ARE_KEPT
+    ) as database:
         await consume(
             service="ingest",
             amqp_url=settings.amqp_url,

@@ -15,11 +15,10 @@ from functools import partial
 import pytest
 
 from services.assigner.consumer import AssignLeads
-from services.assigner.queries import SERVER_SETTINGS
 from services.cli.config import apply_config
 from services.cli.configfile import read
 from services.cli.decisions.verifying import verify
-from shared.db.session import Database, open_database
+from shared.db.session import PLANS_ARE_KEPT, Database, open_database
 from shared.events import AssignmentRequested, LeadAccepted, LeadAssigned, LeadClosed
 from tests.assignments import add_leads, assert_exact, lay_out
 from tests.driving import Driver, execute, of, rows, scalar
@@ -44,7 +43,7 @@ async def replicas(database_url: str) -> AsyncIterator[list[Driver]]:
     async with AsyncExitStack() as stack:
         databases = [
             await stack.enter_async_context(
-                open_database(database_url, pool_size=2, server_settings=SERVER_SETTINGS)  # as in production
+                open_database(database_url, pool_size=2, server_settings=PLANS_ARE_KEPT)  # as in production
             )
             for _ in range(REPLICAS)
         ]

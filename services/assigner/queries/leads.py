@@ -43,41 +43,47 @@ _columns = f"""
     leads.customer_type, leads.customer_name, leads.mobile_number, leads.address, leads.final_source,
     leads.created_at, leads.pickup_date, leads.pickup_created_date, leads.run_date, leads.stage
 """
-_tables = """
-    FROM leads JOIN assignments ON assignments.lead_id = leads.id AND assignments.is_current
-         JOIN sources ON sources.id = leads.source_id
-         LEFT JOIN stores ON stores.store_code = leads.store_code
-         LEFT JOIN agents ON agents.id = assignments.agent_id
+#: One by one, by key, whatever a plan was made for: a join might read all assignments there are (PLANS_ARE_KEPT).
+_from_leads = """
+    FROM leads CROSS JOIN LATERAL (
+        SELECT * FROM assignments WHERE assignments.lead_id = leads.id AND assignments.is_current LIMIT 1
+    ) AS assignments
 """
-_lead_columns = f"SELECT {_columns} {_tables}"
+_from_assignments = """
+    FROM assignments CROSS JOIN LATERAL (SELECT * FROM leads WHERE leads.id = assignments.lead_id LIMIT 1) AS leads
+"""
+_with_names = """
+    JOIN sources ON sources.id = leads.source_id
+    LEFT JOIN stores ON stores.store_code = leads.store_code
+    LEFT JOIN agents ON agents.id = assignments.agent_id
+"""
+_leads = f"SELECT {_columns} {_from_leads} {_with_names}"
+_waiting = f"SELECT {_columns} {_from_assignments} {_with_names} WHERE assignments.is_current"
 GLANCE = Statement(f"""
-    SELECT {ROUTES_AS_OF} AS routes_as_of, {_glance}
-    FROM leads JOIN assignments ON assignments.lead_id = leads.id AND assignments.is_current
+    SELECT {ROUTES_AS_OF} AS routes_as_of, {_glance} {_from_leads}
     WHERE leads.lead_id = ANY(CAST(:keys AS text[])) ORDER BY assignments.id
-""")  # noqa: S608  # from above and from routes
+""")  # from above and from routes
 #: Not the start of the transaction, as `NOW`; once for all rows.
 LEADS_NOW = Statement(f"""
     SELECT (SELECT clock_timestamp()) AS now, {ROUTES_AS_OF} AS routes_as_of,
-           (SELECT sequence FROM routes WHERE id = :route_id) AS sequence, {_columns} {_tables}
+           (SELECT sequence FROM routes WHERE id = :route_id) AS sequence, {_columns}
+    {_from_leads} {_with_names}
     WHERE leads.id = ANY(CAST(:keys AS bigint[])) ORDER BY assignments.id
 """)  # noqa: S608
-LEADS_BY_KEY = Statement(f"{_lead_columns} WHERE leads.lead_id = ANY(CAST(:keys AS text[])) ORDER BY assignments.id")
-LEADS_BY_ID = Statement(f"{_lead_columns} WHERE leads.id = ANY(CAST(:keys AS bigint[])) ORDER BY assignments.id")
+LEADS_BY_KEY = Statement(f"{_leads} WHERE leads.lead_id = ANY(CAST(:keys AS text[])) ORDER BY assignments.id")
+LEADS_BY_ID = Statement(f"{_leads} WHERE leads.id = ANY(CAST(:keys AS bigint[])) ORDER BY assignments.id")
 WAITING = Statement(f"""
-    {_lead_columns}
-    WHERE assignments.assignment_status_id = 1 AND assignments.id > :after
+    {_waiting} AND assignments.assignment_status_id = 1 AND assignments.id > :after
       AND (CAST(:source AS text) IS NULL OR lower(sources.name) = lower(:source))
     ORDER BY assignments.id LIMIT :limit
 """)
 WAITING_ON_ROUTE = Statement(f"""
-    {_lead_columns}
-    WHERE assignments.assignment_status_id = 1 AND assignments.id > :after AND assignments.route_id = :route_id
+    {_waiting} AND assignments.assignment_status_id = 1 AND assignments.id > :after AND assignments.route_id = :route_id
       AND (CAST(:source AS text) IS NULL OR lower(sources.name) = lower(:source))
     ORDER BY assignments.id LIMIT :limit
 """)
 UNBEGUN = Statement(f"""
-    {_lead_columns}
-    WHERE assignments.route_id = :route_id AND assignments.is_current AND assignments.assignment_status_id = 2
+    {_waiting} AND assignments.assignment_status_id = 2 AND assignments.route_id = :route_id
       AND assignments.lot_id IS NOT NULL
     ORDER BY assignments.id
 """)
@@ -150,12 +156,12 @@ async def leads_now(tx: AsyncConnection, ids: Sequence[int], route_id: int | Non
 
 async def leads_by_key(connection: AsyncConnection, lead_ids: Sequence[str]) -> list[Lead]:
     """Give leads by the CRM's ids, the longest waiting first."""
-    return await _leads(connection, LEADS_BY_KEY, {"keys": list(lead_ids)})
+    return await _read(connection, LEADS_BY_KEY, {"keys": list(lead_ids)})
 
 
 async def leads_by_id(connection: AsyncConnection, ids: Sequence[int]) -> list[Lead]:
     """Give leads by our ids, the longest waiting first."""
-    return await _leads(connection, LEADS_BY_ID, {"keys": list(ids)})
+    return await _read(connection, LEADS_BY_ID, {"keys": list(ids)})
 
 
 async def waiting_leads(
@@ -164,13 +170,13 @@ async def waiting_leads(
     """Give a page of the pending leads of a route or a source, or of all: those after an assignment's id."""
     values = {"source": source, "after": after, "limit": limit}
     if route_id is None:
-        return await _leads(connection, WAITING, values)
-    return await _leads(connection, WAITING_ON_ROUTE, values | {"route_id": route_id})
+        return await _read(connection, WAITING, values)
+    return await _read(connection, WAITING_ON_ROUTE, values | {"route_id": route_id})
 
 
 async def unbegun_leads(connection: AsyncConnection, route_id: int) -> list[Lead]:
     """Give the leads that lots of a route have assigned, and that nobody has begun."""
-    return await _leads(connection, UNBEGUN, {"route_id": route_id})
+    return await _read(connection, UNBEGUN, {"route_id": route_id})
 
 
 async def raise_stages(tx: AsyncConnection, ids: Sequence[int]) -> None:
@@ -182,7 +188,7 @@ def _ids(rows: Sequence[Record]) -> set[int]:
     return {row["id"] for row in rows}
 
 
-async def _leads(connection: AsyncConnection, statement: Statement, values: Mapping[str, Any]) -> list[Lead]:
+async def _read(connection: AsyncConnection, statement: Statement, values: Mapping[str, Any]) -> list[Lead]:
     rows = await statement.run(connection, values)
     return [
         Lead(key, lead_id, assignment_id, Status(status), *others)
