@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from shared.messaging import broker, topology
 from tests.waiting import eventually
 
 
@@ -48,6 +49,12 @@ class Server(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+
+async def take_events(amqp_url: str) -> None:
+    """Have the queue take its events, as the API does before it adds an endpoint."""
+    async with broker.connect(amqp_url, "test") as connection, connection.channel() as channel:
+        await topology.bind(channel, "webhooks")
 
 
 @asynccontextmanager

@@ -17,6 +17,7 @@ import migrations
 from services.cli.doctor.management import NoManagementError
 from services.cli.doctor.tellers import first_told, tellers_of
 from services.cli.failures import CommandError
+from services.webhooks import queries as webhooks
 from shared.db.session import Database, open_database
 from shared.messaging import broker, moving, topology
 from shared.messaging.moving import Moved
@@ -71,7 +72,7 @@ def set_up(
     asyncio.run(_reachable(settings))
     migrations.upgrade(settings.database)
     moved = asyncio.run(_migrate_queues(settings, wait_s, warn)) if migrates_queues else []
-    asyncio.run(_declare(settings.amqp_url))
+    asyncio.run(_declare(settings))
     return moved
 
 
@@ -90,15 +91,22 @@ async def _reachable(settings: Settings) -> None:
             raise CommandError(f"PostgreSQL does not answer, see LEADLINE_DATABASE_URL: {error}") from error
 
 
-async def _declare(amqp_url: str) -> None:
+async def _declare(settings: Settings) -> None:
+    async with (
+        open_database(settings.database, application_name="leadline setup") as database,
+        database.reading() as db,
+    ):
+        has_webhooks = bool(await webhooks.endpoints(db))
     try:
-        async with broker.connect(amqp_url, "leadline setup") as connection:
+        async with broker.connect(settings.amqp_url, "leadline setup") as connection:
             for queue in topology.queue_arguments():
                 await topology.refuse_other_arguments(connection, queue)
                 if await moving.is_under_way(connection, queue):
                     raise CommandError(_interrupted(queue))
             async with connection.channel() as channel:
                 await topology.declare(channel)
+                if has_webhooks:  # as on a broker that is new, beside the database that was
+                    await topology.bind(channel, "webhooks")
     except topology.TopologyError as error:
         raise CommandError(str(error)) from error
     except ChannelPreconditionFailed as error:

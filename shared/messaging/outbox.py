@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from shared.db.statement import Statement
 from shared.events import Event
 from shared.messaging.envelope import Outgoing
-from shared.messaging.topology import queues_for
+from shared.messaging.topology import is_always_taken
 
 TRACEPARENT = "traceparent"
 #: The most events in a row. A row is sent, and sent again, as a whole.
@@ -127,7 +127,7 @@ def _row(
                 body=body.encode(),
                 key=key or None,
                 headers={TRACEPARENT: trace},
-                is_mandatory=bool(queues_for(event_type)),
+                is_mandatory=is_always_taken(event_type),
             )
             for event_type, key, body, trace in zip(types, keys, bodies, traceparents, strict=True)
         ),

@@ -51,6 +51,8 @@ class WorkQueue:
 
     name: str
     event_types: tuple[str, ...]
+    #: It takes events only once somebody wants them: see `bind`. Else each would wait there for nobody.
+    is_on_demand: bool = False
 
 
 WORK_QUEUES = (
@@ -59,7 +61,7 @@ WORK_QUEUES = (
     WorkQueue("assigner.lots", ("lot.requested",)),
     WorkQueue("documents", ("lead.assigned", "lead.unassigned", "sheet.returned", "sheet.damaged")),
     WorkQueue("notifier", ("document.ready", "lot.completed")),
-    WorkQueue("webhooks", ("lead.assigned", "lead.unassigned", "outcome.recorded")),
+    WorkQueue("webhooks", ("lead.assigned", "lead.unassigned", "outcome.recorded"), is_on_demand=True),
 )
 
 
@@ -69,10 +71,20 @@ def queues_for(event_type: str) -> tuple[str, ...]:
     return tuple(queue.name for queue in WORK_QUEUES if event_type in queue.event_types)
 
 
+@lru_cache
+def is_always_taken(event_type: str) -> bool:
+    """Whether the broker may send an event of this type back if no queue takes it: one of ours always does."""
+    return any(event_type in queue.event_types and not queue.is_on_demand for queue in WORK_QUEUES)
+
+
 def shared_event_types() -> dict[str, tuple[str, ...]]:
-    """Give the event types that several queues of ours take, with these queues."""
+    """Give the event types of which the broker need not tell if a queue of ours is missing, with these queues."""
     types = {event_type for queue in WORK_QUEUES for event_type in queue.event_types}
-    return {event_type: queues for event_type in sorted(types) if len(queues := queues_for(event_type)) > 1}
+    return {
+        event_type: queues
+        for event_type in sorted(types)
+        if len(queues := queues_for(event_type)) > 1 or not is_always_taken(event_type)
+    }
 
 
 def queue_arguments() -> dict[str, dict[str, Any]]:
@@ -125,8 +137,21 @@ def bindings_of(queue: str) -> list[Binding]:
     return [Binding(REQUEUE_EXCHANGE, f"*.{queue}"), *(Binding(EVENTS_EXCHANGE, event_type) for event_type in events)]
 
 
+def demanded(queue: str) -> list[Binding]:
+    """Give the bindings of a queue that are made once somebody wants its events."""
+    on_demand = any(work.name == queue and work.is_on_demand for work in WORK_QUEUES)
+    return [each for each in bindings_of(queue) if on_demand and each.exchange == EVENTS_EXCHANGE]
+
+
+async def bind(channel: AbstractChannel, queue: str) -> None:
+    """Have a queue take its events from now on, if it did not. It goes on when nobody wants them any more."""
+    declared = await channel.get_queue(queue, ensure=False)
+    for binding in demanded(queue):
+        await declared.bind(binding.exchange, binding.key)
+
+
 async def declare(channel: AbstractChannel) -> None:
-    """Make the whole topology, exchanges before queues, targets before sources. Idempotent.
+    """Make the whole topology but what is made on demand, exchanges before queues, targets before sources. Idempotent.
 
     Raises:
         aio_pika.exceptions.ChannelPreconditionFailed: a queue or exchange exists with other arguments.
@@ -137,8 +162,10 @@ async def declare(channel: AbstractChannel) -> None:
         for name, arguments in reversed(queue_arguments().items())
     }
     for name, queue in queues.items():
+        on_demand = demanded(name)
         for binding in bindings_of(name):
-            await queue.bind(binding.exchange, binding.key)
+            if binding not in on_demand:
+                await queue.bind(binding.exchange, binding.key)
 
 
 async def declare_exchanges(channel: AbstractChannel) -> None:

@@ -22,7 +22,7 @@ from shared.messaging.publisher import Dispatch, PublishError, open_publisher
 from shared.messaging.relay import sweep
 from shared.messaging.watchdog import Vigilance
 from tests.conftest import VirtualHosts, sql
-from tests.endpoints import Endpoint, listening
+from tests.endpoints import Endpoint, listening, take_events
 from tests.integration.core import (
     SUBSCRIPTION,
     Ground,
@@ -80,6 +80,7 @@ async def test_a_broker_that_is_killed_with_ten_thousand_messages_in_flight(grou
         OutcomeRecorded(lead_id=f"told{number}", revision=1, lead_assignment_code="L2601010001-1")
         for number in range(TOLD)
     ]
+    await take_events(amqp_url)
     async with open_publisher(amqp_url, "test") as publisher:
         await publisher.publish([Outgoing(each.type, each.to_json().encode()) for each in outcomes])
     await publish(amqp_url, lead_ids)

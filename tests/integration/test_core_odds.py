@@ -94,6 +94,7 @@ async def test_what_two_queues_take_waits_for_both(core: tuple[str, str]) -> Non
     _, amqp_url = core
     for_both = Outgoing("lead.unassigned", b"{}")
     async with open_publisher(amqp_url, "test") as publisher, channel(amqp_url) as opened:
+        await topology.bind(opened, "webhooks")
         await publisher.publish([for_both])
         for queue in ("documents", "webhooks"):
             await opened.queue_delete(queue)
@@ -102,6 +103,7 @@ async def test_what_two_queues_take_waits_for_both(core: tuple[str, str]) -> Non
                     await publisher.publish([for_both])
             await publisher.publish([Outgoing("lead.accepted", b"{}")])
             await topology.declare(opened)
+            await topology.bind(opened, "webhooks")
             await asyncio.gather(*(publisher.publish([for_both]) for _ in range(10)))
     assert [len(await drain(amqp_url, queue)) for queue in ("documents", "webhooks")] == [22, 10]
 

@@ -19,7 +19,7 @@ from shared.messaging.publisher import PublishError, open_publisher
 from shared.settings import Settings
 from tests.api import declare
 from tests.driving import execute, scalar
-from tests.endpoints import listening
+from tests.endpoints import listening, take_events
 from tests.integration.test_webhooks import add, unassigned
 from tests.waiting import eventually
 
@@ -71,6 +71,7 @@ async def test_a_broker_without_the_webhooks_queue(
     after = await verify(settings)
     assert (before.is_well, after.is_well) == (False, True), after.checks
     async with listening() as endpoint:
+        await take_events(amqp_url)
         await add(database, endpoint.url, "outcome.recorded")
         await execute(database, "UPDATE outbox SET due_at = now()")
         await eventually(lambda: endpoint.ids == [told.event_id], within=30)

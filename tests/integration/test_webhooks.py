@@ -26,7 +26,7 @@ from shared.messaging.publisher import open_publisher
 from shared.settings import Settings
 from tests.api import consuming
 from tests.driving import Driver, execute, message, of, rows
-from tests.endpoints import Endpoint, listening
+from tests.endpoints import Endpoint, listening, take_events
 from tests.waiting import eventually
 
 SECRET = secret_of(bytes(range(32)))
@@ -182,6 +182,7 @@ async def test_from_the_exchange_to_the_endpoint_and_to_the_ladder(
     )
     await add(database, endpoint.url)
     async with consuming(settings, "webhooks"), open_publisher(amqp_url, "test") as publisher:
+        await take_events(amqp_url)
         event = unassigned()
         await publisher.publish([Outgoing(event.type, event.to_json().encode())])
         await eventually(lambda: len(endpoint.heard) == 1, within=20)

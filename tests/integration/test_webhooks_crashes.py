@@ -21,7 +21,7 @@ from shared.messaging.envelope import Outgoing
 from shared.messaging.processing import Deferred
 from shared.messaging.publisher import open_publisher
 from tests.driving import Driver, message, of, rows
-from tests.endpoints import Endpoint, listening
+from tests.endpoints import Endpoint, listening, take_events
 from tests.integration.test_webhooks import add, unassigned
 from tests.nursery import OWNER
 from tests.proxy import open_proxy
@@ -65,6 +65,7 @@ async def lay_out(amqp_url: str) -> None:
     connection = await aio_pika.connect(amqp_url)
     async with connection, connection.channel() as channel:
         await topology.declare(channel)
+    await take_events(amqp_url)
 
 
 async def waiting(amqp_url: str) -> int:

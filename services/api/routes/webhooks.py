@@ -6,6 +6,7 @@ from datetime import datetime
 from secrets import token_bytes
 from typing import Annotated, Literal
 
+from aio_pika.exceptions import ChannelNotFoundEntity
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 from sqlalchemy import text
@@ -20,6 +21,7 @@ from services.api.problems import FieldProblem, ProblemError, documented
 from services.api.state import Shared, SharedState
 from services.webhooks.addresses import URL_LENGTH, wrong_with
 from services.webhooks.signing import SECRET_BYTES, secret_of
+from shared.messaging import broker, topology
 
 router = APIRouter(prefix="/webhooks", tags=["webhooks"])
 
@@ -102,6 +104,7 @@ async def create_webhook(
     async with shared.database.begin() as tx:
         if (known := await idempotency.remember(tx, asked)) is not None:
             return NewWebhook(**known)
+        await _have_events_taken(shared)
         events = list(dict.fromkeys(body.events))
         values = {"url": body.url, "secret": secret, "events": events, "actor": caller.actor}
         webhook_id = (await tx.execute(ADD, values)).scalar_one()
@@ -141,6 +144,8 @@ async def change_webhook(
     async with shared.database.begin() as tx:
         before = await _row(tx, webhook_id, is_locked=True)
         etags.hold(if_match, before, is_required=True)
+        if body.is_active:
+            await _have_events_taken(shared)
         changes = body.model_dump(exclude_none=True)
         await tx.execute(
             CHANGE,
@@ -171,6 +176,18 @@ async def list_deliveries(webhook_id: Id, _: Admin, shared: SharedState) -> list
 def _check(shared: Shared, url: str) -> None:
     if wrong := wrong_with(url, allow_http=shared.settings.webhooks_allow_http):
         raise ProblemError(422, "webhooks cannot go there", errors=[FieldProblem(field="body.url", problem=wrong)])
+
+
+async def _have_events_taken(shared: Shared) -> None:
+    """Bind the queue to its events, if it is not: what happens after our answer is told."""
+    try:
+        async with (
+            broker.connect(shared.settings.amqp_url, "leadline api webhooks") as connection,
+            connection.channel() as channel,
+        ):
+            await topology.bind(channel, "webhooks")
+    except ChannelNotFoundEntity as error:
+        raise ProblemError(503, "the queue 'webhooks' is missing: run `leadline setup`") from error
 
 
 async def _row(connection: AsyncConnection, webhook_id: int, *, is_locked: bool = False) -> WebhookOut:

@@ -96,9 +96,10 @@ def _bindings(queues: Sequence[dict[str, Any]], bindings: Sequence[dict[str, Any
     wanted = {
         (each.exchange, each.key, queue) for queue in OURS & by_name.keys() for each in topology.bindings_of(queue)
     }
+    on_demand = {(each.exchange, each.key, queue) for queue in OURS for each in topology.demanded(queue)}
     missing = [
         problem(f"it is not bound to {source} by {key}: such messages do not reach it", queue, "leadline setup")
-        for source, key, queue in sorted(wanted - is_there)
+        for source, key, queue in sorted(wanted - is_there - on_demand)
     ]
     strange = [
         problem(f"it is bound to {source} by {key}, which is not ours", queue, "unbind it")

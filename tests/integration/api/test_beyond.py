@@ -13,14 +13,16 @@ import pytest
 from pydantic_core import to_json
 
 from services.cli.keys import Role
+from shared.events import OutcomeRecorded
 from shared.messaging.envelope import Outgoing
 from shared.messaging.publisher import open_publisher
 from shared.settings import Settings
 from shared.sheetkeys import read_keys
 from shared.sheetlinks import sign_link
 from tests import filling
-from tests.api import Api, consuming, serving
+from tests.api import Api, consuming, declare, serving
 from tests.driving import execute, rows
+from tests.integration.core import drain
 from tests.waiting import eventually
 
 EVIL = '=HYPERLINK("https://evil.example.com")'
@@ -324,8 +326,29 @@ async def test_exports_hold_no_formula(alone: Api, what: str) -> None:
     assert not any(cell.startswith("=") for row in table for cell in row)
 
 
-async def test_keys_and_webhooks(alone: Api) -> None:
+async def test_a_webhook_is_refused_while_nobody_could_be_told(alone: Api, settings: Settings) -> None:
+    """Without its queue it would be told of nothing; with it, of all that happens after the answer."""
+    hook = {"url": "https://crm.example.com/", "events": ["outcome.recorded"]}
+    event = OutcomeRecorded(lead_id="L1", revision=1, lead_assignment_code="L2601010001-1")
+    outcome = Outgoing(event.type, event.to_json().encode(), is_mandatory=False)
+
+    refused = await alone.client.post("/webhooks", json=hook)
+    assert (refused.status_code, refused.json()["detail"]) == (
+        503,
+        "the queue 'webhooks' is missing: run `leadline setup`",
+    )
+    assert await alone.get("/webhooks") == []
+    await declare(settings)
+    async with open_publisher(settings.amqp_url, "test") as publisher:
+        await publisher.publish([outcome])
+        await alone.post("/webhooks", hook)
+        await publisher.publish([outcome])
+    assert len(await drain(settings.amqp_url, "webhooks")) == 1
+
+
+async def test_keys_and_webhooks(alone: Api, settings: Settings) -> None:
     """A key is shown once and is gone when taken back; a webhook's secret likewise, and it changes by version only."""
+    await declare(settings)
     made = await alone.post("/keys", {"name": "partner", "role": "viewer"})
     again = await alone.client.post("/keys", json={"name": "partner"})
     listed = await alone.get("/keys")

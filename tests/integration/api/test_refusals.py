@@ -15,7 +15,7 @@ from services.cli.keys import Role, create_key, revoke_key
 from shared.db.session import open_database
 from shared.messaging.publisher import open_publisher
 from shared.settings import Settings
-from tests.api import Api, serving
+from tests.api import Api, declare, serving
 from tests.driving import execute
 
 PROBLEM = "application/problem+json"
@@ -90,8 +90,9 @@ async def test_health_and_documents_are_open(alone: Api) -> None:
         assert any(line.startswith("leadline_build_info{") and 'service="api"' in line for line in metrics)
 
 
-async def test_a_role_does_what_it_may(alone: Api) -> None:
+async def test_a_role_does_what_it_may(alone: Api, settings: Settings) -> None:
     """A viewer sees, an operator changes, an admin says who and where to: anything else is 403."""
+    await declare(settings)
     hook = {"url": "https://crm.example.com/hook", "events": ["lead.assigned"]}
     viewer, operator = await alone.client_of(Role.VIEWER), await alone.client_of(Role.OPERATOR)
     async with viewer, operator:
