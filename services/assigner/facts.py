@@ -19,6 +19,10 @@ class Status(IntEnum):
     CLOSED = 4
 
 
+#: By value: a lookup costs a tenth of the class's call.
+STATUSES = {status.value: status for status in Status}
+
+
 @dataclass(frozen=True, slots=True)
 class Glance:
     """What says where a lead belongs and whether it is to be assigned, before any lock."""

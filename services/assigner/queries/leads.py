@@ -10,7 +10,7 @@ from typing import Any
 from asyncpg import Record
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.assigner.facts import Glance, Lead, Status
+from services.assigner.facts import STATUSES, Glance, Lead
 from services.assigner.queries.routes import ROUTES_AS_OF
 from shared.db.statement import Statement
 
@@ -126,7 +126,7 @@ async def glance(connection: AsyncConnection, lead_ids: Sequence[str]) -> tuple[
     """
     rows = await GLANCE.run(connection, {"keys": list(lead_ids)})
     leads = [
-        Glance(key, lead_id, assignment_id, Status(status), *others)
+        Glance(key, lead_id, assignment_id, STATUSES[status], *others)
         for _as_of, key, lead_id, assignment_id, status, *others in rows
     ]
     return rows[0]["routes_as_of"] if rows else None, leads
@@ -148,7 +148,7 @@ async def leads_now(tx: AsyncConnection, ids: Sequence[int], route_id: int | Non
     if not rows:
         return None
     leads = [
-        Lead(key, lead_id, assignment_id, Status(status), *others)
+        Lead(key, lead_id, assignment_id, STATUSES[status], *others)
         for _now, _as_of, _sequence, key, lead_id, assignment_id, status, *others in rows
     ]
     return Reading(leads, rows[0]["now"], rows[0]["routes_as_of"], rows[0]["sequence"])
@@ -191,6 +191,6 @@ def _ids(rows: Sequence[Record]) -> set[int]:
 async def _read(connection: AsyncConnection, statement: Statement, values: Mapping[str, Any]) -> list[Lead]:
     rows = await statement.run(connection, values)
     return [
-        Lead(key, lead_id, assignment_id, Status(status), *others)
+        Lead(key, lead_id, assignment_id, STATUSES[status], *others)
         for key, lead_id, assignment_id, status, *others in rows
     ]
