@@ -6,6 +6,7 @@ Every event of ours carries `event_id`, made once with its outbox row and kept b
 
 from __future__ import annotations
 
+import os
 import random
 from datetime import UTC, date, datetime
 from math import isfinite
@@ -58,9 +59,13 @@ def _blank_to_none(value: object) -> object:
     return None if isinstance(value, str) and not value.strip() else value
 
 
+#: Of this process alone. An id is no secret, and the system's own randomness is a call into the kernel for each.
+_ids = random.Random()
+os.register_at_fork(after_in_child=_ids.seed)
+
+
 def _new_id() -> str:
-    """Make an id that no other event has. It is no secret: the system's own randomness is a call into the kernel."""
-    return f"{random.getrandbits(128):032x}"
+    return f"{_ids.getrandbits(128):032x}"
 
 
 as_text = BeforeValidator(_text)
