@@ -1,8 +1,8 @@
 """Whether each queue of ours that takes an event was there when the event was published.
 
 The broker confirms an event as soon as all queues have it that are bound, and sends it back only where there is none:
-of two queues one may be deleted, and nobody is told. Nor is anybody where no queue need be bound (0026). So who publishes
-such events looks afterwards.
+of two queues one may be deleted, and nobody is told. Nor is anybody where no queue need be bound (0026). So who
+publishes such events looks afterwards.
 """
 
 from __future__ import annotations
