@@ -79,3 +79,21 @@ async def test_a_broker_without_the_webhooks_queue(
         await service
     assert await scalar(database, "SELECT count(*) FROM outbox") == 0
     assert await depth(amqp_url, "documents") == 1
+
+
+@pytest.mark.parametrize(("has_webhooks", "told"), [(False, 0), (True, 1)])
+async def test_a_new_broker_beside_an_old_database(
+    database: Database, database_url: str, amqp_url: str, *, has_webhooks: bool, told: int
+) -> None:
+    """`setup` has the webhooks' queue take events if there is an active webhook: else they would wait for nobody."""
+    settings = Settings(_env_file=None, database_url=database_url, amqp_url=amqp_url)
+    await add(database, "https://crm.example.com/off")
+    await execute(database, "UPDATE webhooks SET is_active = false")
+    if has_webhooks:
+        await add(database, "https://crm.example.com/")
+
+    await asyncio.to_thread(set_up, settings)
+
+    async with open_publisher(amqp_url, "test") as publisher:
+        await publisher.publish([Outgoing("lead.unassigned", unassigned().to_json().encode())])
+    assert [await depth(amqp_url, queue) for queue in ("documents", "webhooks")] == [1, told]

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
+from services.cli.doctor.brokers import wrong_bindings
 from services.cli.doctor.databases import clocks_apart
 from services.cli.doctor.management import NoManagementError, is_leaderless, management_of, refuses_when_full, undrained
 from services.cli.doctor.rabbitmqctl import Rabbitmqctl
 from services.cli.doctor.tellers import first_told
+from shared.messaging import topology
 
 QUORUM = {"name": "ingest", "type": "quorum", "leader": "a@h", "online": ["a@h"], "state": "running"}
 
@@ -51,6 +54,26 @@ def test_expired_messages_that_nobody_takes() -> None:
         {"name": "ingest", "messages": 5, "messages_ready": 1, "messages_unacknowledged": 4},
     ]
     assert undrained(queues) == {"retry.5s"}
+
+
+@pytest.mark.parametrize(
+    ("without", "further", "said"),
+    [
+        ((), (), []),
+        ((), topology.demanded("webhooks"), []),
+        ((topology.Binding("leads", "lead.assigned"),), (), ["is not bound to leads by lead.assigned"]),
+        ((), (topology.Binding("leads", "lead.created"),), ["is bound to leads by lead.created, which is not ours"]),
+    ],
+)
+def test_bindings_on_demand_may_be_there_or_not(
+    without: Sequence[topology.Binding], further: Sequence[topology.Binding], said: list[str]
+) -> None:
+    bound = [(queue, each) for queue in topology.queue_arguments() for each in topology.bindings_of(queue)]
+    bound = [(queue, each) for queue, each in bound if each not in (*without, *topology.demanded(queue))]
+    bound += [("webhooks", each) for each in further]
+    bindings = [{"source": each.exchange, "routing_key": each.key, "destination": queue} for queue, each in bound]
+    found = wrong_bindings([{"name": queue} for queue in topology.queue_arguments()], bindings)
+    assert [part in finding.what for finding, part in zip(found, said, strict=True)] == [True] * len(said)
 
 
 @pytest.mark.parametrize(

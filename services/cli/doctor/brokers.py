@@ -87,10 +87,11 @@ async def _from_within(teller: Teller) -> list[Finding]:
         problem("expired messages do not leave it", name, "see the broker's log; the target may be missing or full")
         for name in sorted(stuck)
     ]
-    return leaderless + undrained_here + _bindings(queues, bindings)
+    return leaderless + undrained_here + wrong_bindings(queues, bindings)
 
 
-def _bindings(queues: Sequence[dict[str, Any]], bindings: Sequence[dict[str, Any]]) -> list[Finding]:
+def wrong_bindings(queues: Sequence[dict[str, Any]], bindings: Sequence[dict[str, Any]]) -> list[Finding]:
+    """Name bindings of our queues that are missing or strange, and others' queues. Those on demand may be there."""
     by_name = {queue["name"]: queue for queue in queues}
     is_there = {(each["source"], each["routing_key"], each["destination"]) for each in bindings}
     wanted = {
