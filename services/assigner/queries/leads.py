@@ -62,7 +62,7 @@ _waiting = f"SELECT {_columns} {_from_assignments} {_with_names} WHERE assignmen
 GLANCE = Statement(f"""
     SELECT {ROUTES_AS_OF} AS routes_as_of, {_glance} {_from_leads}
     WHERE leads.lead_id = ANY(CAST(:keys AS text[])) ORDER BY assignments.id
-""")  # from above and from routes
+""")
 #: Not the start of the transaction, as `NOW`; once for all rows.
 LEADS_NOW = Statement(f"""
     SELECT (SELECT clock_timestamp()) AS now, {ROUTES_AS_OF} AS routes_as_of,
