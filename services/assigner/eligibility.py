@@ -170,7 +170,9 @@ def reason(lead: Lead, members: Iterable[Member]) -> str:
     return max(found, key=BY_HOPE.index).value if found else Unassigned.NO_MEMBERS.value
 
 
-def for_store(members: Sequence[Member], store_code: str | None) -> list[Member]:
+def for_store(members: Sequence[Member], store_code: str | None) -> Sequence[Member]:
     """Give the members that count for a store: an agent's row for the store replaces the row for all."""
+    if all(member.store_code is None for member in members):
+        return members
     own = {member.agent_id for member in members if member.store_code is not None and member.store_code == store_code}
     return [m for m in members if m.store_code == store_code or (m.store_code is None and m.agent_id not in own)]

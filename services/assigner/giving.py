@@ -34,8 +34,10 @@ class Taken:
         """How many places of whom are free with that."""
         return Counter(lead.agent_id for lead in self.were if lead.agent_id is not None)
 
-    def free(self, members: Sequence[Member]) -> list[Member]:
+    def free(self, members: Sequence[Member]) -> Sequence[Member]:
         """Give the members with these places free."""
+        if not self.were:
+            return members
         places = self.places
         return [
             replace(member, open_load=member.open_load - places[member.agent_id]) if places[member.agent_id] else member
