@@ -11,6 +11,7 @@ from services.api.console import live
 from services.api.console.pages import now
 from tests.browser.conftest import Opened
 from tests.browser.world import World
+from tests.endpoints import take_events
 
 
 def test_a_lead_that_is_published_appears_within_two_seconds(opened: Opened, world: World) -> None:
@@ -29,8 +30,8 @@ def test_a_lead_that_is_published_appears_within_two_seconds(opened: Opened, wor
     assert took < 2
 
 
-def test_the_pipeline_says_in_words_how_each_service_is(opened: Opened) -> None:
-    """The notifier does not run here, nor does who tells webhooks."""
+def test_the_pipeline_says_in_words_how_each_service_is(opened: Opened, world: World) -> None:
+    """The notifier does not run here, nor does who tells webhooks: which matters once something waits for it."""
     page = opened()
     stations = page.locator(".station")
 
@@ -38,6 +39,9 @@ def test_the_pipeline_says_in_words_how_each_service_is(opened: Opened) -> None:
     expect(stations.nth(0)).to_contain_text("replicas")
     expect(stations.nth(3)).to_contain_text("nobody consumes: not running")
     expect(page.locator("#outages")).to_contain_text("notifier: nobody consumes")
+    expect(page.locator("#outages")).not_to_contain_text("webhooks: ")
+    world.run(take_events(world.amqp_url))
+    world.publish("outcome.recorded", {})
     expect(page.locator("#outages")).to_contain_text("webhooks: ")
     expect(page.locator("#count-waiting")).not_to_be_empty()
 
