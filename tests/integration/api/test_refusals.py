@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -166,12 +167,12 @@ async def test_too_much_is_refused(settings: Settings) -> None:
     small = settings.model_copy(update={"api_body_bytes": 2_000, "api_upload_bytes": 5_000, "api_rate": 5.0})
     async with serving(small) as api:
 
-        async def endless() -> object:
+        async def endless() -> AsyncIterator[bytes]:
             for _ in range(100):
                 yield b" " * 1_000
 
         said = await api.client.post("/operators", json={"name": "x" * 3_000})
-        unsaid = await api.client.post("/operators", content=endless())  # type: ignore[arg-type]
+        unsaid = await api.client.post("/operators", content=endless())
         upload = await api.client.post("/imports", files={"file": b"x" * 6_000})
         answers = await asyncio.gather(*(api.client.get("/operators") for _ in range(40)))
         late = [each for each in answers if each.status_code == 429]
