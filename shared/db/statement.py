@@ -6,7 +6,7 @@ What `text()` costs between the values and the rows is as much as the call itsel
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any
 
 from asyncpg import Connection, Record
@@ -14,16 +14,28 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 #: A parameter as `text()` writes it; a cast by two colons is none.
 _PARAMETER = re.compile(r"(?<![:\w]):([a-z]\w*)")
+_TEXTS = re.compile(r"CAST\(:([a-z]\w*) AS text\[\]\)")
+#: What stands between texts that travel as one, and for none.
+BETWEEN, NO_TEXT = "\x1f", "\x1a"
 NOTHING: Mapping[str, Any] = {}
 
 
 class Statement:
-    """SQL with `:name` for each value, as `text()` takes it."""
+    """SQL with `:name` for each value, as `text()` takes it.
+
+    What it has as `CAST(:name AS text[])` travels as one text, which the server splits: the driver looks at each
+    element of an array, and that costs more than the element. Texts that hold what splits them travel as an array.
+    """
 
     def __init__(self, sql: str) -> None:
         self.text = sql
         self._names = tuple(dict.fromkeys(_PARAMETER.findall(sql)))
-        self._sql = _PARAMETER.sub(lambda found: f"${self._names.index(found[1]) + 1}", sql)
+        self._texts = frozenset(_TEXTS.findall(sql))
+        self._sql = self._numbered(sql)
+        self._sql_of_one = self._numbered(_TEXTS.sub(r"string_to_array(:\1, E'\\x1f', E'\\x1a')", sql))
+
+    def _numbered(self, sql: str) -> str:
+        return _PARAMETER.sub(lambda found: f"${self._names.index(found[1]) + 1}", sql)
 
     def run(self, connection: AsyncConnection, values: Mapping[str, Any] = NOTHING) -> Awaitable[list[Record]]:
         """Give all its rows. KeyError for a value that is not given; further ones are left alone.
@@ -34,8 +46,31 @@ class Statement:
             asyncpg.PostgresError: what the server says.
             asyncpg.InterfaceError: the connection is closed, or a value is none of its parameter's type.
         """
-        rows: Awaitable[list[Record]] = driver_of(connection).fetch(self._sql, *[values[name] for name in self._names])
+        arguments = [values[name] for name in self._names]
+        sql = self._sql
+        if self._texts and (as_one := self._as_one(arguments)) is not None:
+            sql, arguments = self._sql_of_one, as_one
+        rows: Awaitable[list[Record]] = driver_of(connection).fetch(sql, *arguments)
         return rows
+
+    def _as_one(self, arguments: Sequence[Any]) -> list[Any] | None:
+        """Give the arguments with each array of texts as one text; None if one of these would be split otherwise."""
+        found: list[Any] = []
+        for name, argument in zip(self._names, arguments, strict=True):
+            if name in self._texts and argument is not None:
+                argument = joined(argument)  # noqa: PLW2901
+                if argument is None:
+                    return None
+            found.append(argument)
+        return found
+
+
+def joined(texts: Sequence[str | None]) -> str | None:
+    """Give texts as one that `string_to_array` splits into just these; None if there is no such text."""
+    nulls = texts.count(None)
+    one = BETWEEN.join([NO_TEXT if text is None else text for text in texts] if nulls else texts)  # type: ignore[arg-type]
+    is_split_right = one.count(BETWEEN) == max(len(texts) - 1, 0) and (one != "" or not texts)
+    return one if is_split_right and one.count(NO_TEXT) == nulls else None
 
 
 def driver_of(connection: AsyncConnection) -> Connection[Record]:

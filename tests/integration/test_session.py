@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import product
 
 import pytest
 from asyncpg import PostgresError, UniqueViolationError
@@ -22,6 +23,7 @@ ADD_BY_TEXT = text("INSERT INTO sources (name) VALUES (:name)")
 NAMES = Statement("SELECT name FROM sources ORDER BY name")
 BACKEND = Statement("SELECT pg_backend_pid() AS pid")
 END = Statement("SELECT pg_terminate_backend(:pid)")
+TEXTS = Statement("SELECT CAST(:first AS text[]) AS first, CAST(:second AS text[]) AS second")
 SLEEP = Statement("SELECT pg_sleep(:seconds)")
 
 
@@ -117,3 +119,16 @@ async def test_a_transaction_that_outlives_its_deadline_is_cut_off(database: Dat
         await outlive()
     assert isinstance(failures.classify(cut.value), failures.Outage)
     assert await names(database) == []
+
+
+A_TEXT = (None, "", "a", "\x1f", "\x1a", "{b,\x1f}", 'é"\n\\')
+
+
+async def test_the_server_has_the_texts_that_were_given(database: Database) -> None:
+    """Also texts that hold what stands between texts that travel as one, or for none."""
+    async with database.reading() as connection:
+        for texts in (list(some) for size in range(4) for some in product(A_TEXT, repeat=size)):
+            ((*had,),) = await TEXTS.run(connection, {"first": texts, "second": ["b"]})
+            assert had == [texts, ["b"]]
+        ((*had,),) = await TEXTS.run(connection, {"first": None, "second": ["b"]})
+        assert had == [None, ["b"]]

@@ -51,3 +51,27 @@ def test_what_is_not_asked_for_is_left_alone() -> None:
 def test_a_value_that_is_missing_is_said_by_name() -> None:
     with pytest.raises(KeyError, match="lead_ids"):
         asked("SELECT :lead_ids", {})
+
+
+OF_TEXTS = "SELECT CAST(:ids AS bigint[]), CAST(:names AS text[])"
+ARRAYS = "SELECT CAST($1 AS bigint[]), CAST($2 AS text[])"
+AS_ONE = "SELECT CAST($1 AS bigint[]), string_to_array($2, E'\\x1f', E'\\x1a')"
+
+
+@pytest.mark.parametrize(
+    ("names", "one"),
+    [
+        (["a", "b"], "a\x1fb"),
+        (["a", None, ""], "a\x1f\x1a\x1f"),
+        ([None], "\x1a"),
+        ([], ""),
+        (None, None),
+    ],
+)
+def test_texts_travel_as_one(names: list[str | None] | None, one: str | None) -> None:
+    assert asked(OF_TEXTS, {"ids": [1], "names": names}) == (AS_ONE, [1], one)
+
+
+@pytest.mark.parametrize("names", [[""], ["a\x1fb"], ["\x1a"], ["a\x1f", None]])
+def test_texts_that_would_be_split_otherwise_travel_as_an_array(names: list[str | None]) -> None:
+    assert asked(OF_TEXTS, {"ids": [1], "names": names}) == (ARRAYS, [1], names)
