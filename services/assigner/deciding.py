@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time, timedelta
 from typing import Any
 
+from msgspec import Struct
+
 from services.assigner import policies
 from services.assigner.eligibility import Unassigned, WhyNot, barrier, for_store, reason, why_not
 from services.assigner.facts import Lead, Member, Route
@@ -22,8 +24,7 @@ MANUAL = "manual/1"
 NONE = "none"
 
 
-@dataclass(frozen=True, slots=True)
-class Assigned:
+class Assigned(Struct, frozen=True):
     """A lead, the row by which its agent gets it as it was before the batch, and the agent's count before this lead."""
 
     lead: Lead
@@ -31,8 +32,7 @@ class Assigned:
     count_before: int
 
 
-@dataclass(frozen=True, slots=True)
-class Waiting:
+class Waiting(Struct, frozen=True):
     """A lead that nobody gets now, why, and when that may pass by itself."""
 
     lead: Lead

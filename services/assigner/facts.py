@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from enum import IntEnum
 from typing import Any
 from zoneinfo import ZoneInfo
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 
 class Status(IntEnum):
@@ -23,8 +25,7 @@ class Status(IntEnum):
 STATUSES = {status.value: status for status in Status}
 
 
-@dataclass(frozen=True, slots=True)
-class Glance:
+class Glance(Struct, frozen=True):
     """What says where a lead belongs and whether it is to be assigned, before any lock."""
 
     id: int
@@ -54,8 +55,7 @@ class Glance:
         return self.status in {Status.ASSIGNED, Status.IN_PROGRESS}
 
 
-@dataclass(frozen=True, slots=True)
-class Lead(Glance):
+class Lead(Glance, frozen=True):
     """A lead and its current assignment, as read under the locks."""
 
     agent_id: int | None
@@ -93,8 +93,7 @@ class Lead(Glance):
         return self.pickup_date or self.pickup_created_date or self.run_date or self.created_at.astimezone(zone).date()
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(Struct, frozen=True):
     """An agent on a route, with counters as read. Limits that are None are no limits."""
 
     agent_id: int
@@ -153,8 +152,7 @@ class Member:
         return replace(self, max_existing_per_lot=None, max_new_per_lot=None)
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(Struct, frozen=True):
     """Which leads go to which agents, and how. A match field that is None matches all."""
 
     id: int
@@ -166,7 +164,7 @@ class Route:
     policy: str
     mode: str
     zone: ZoneInfo
-    params: Mapping[str, Any] = field(default_factory=dict)
+    params: Mapping[str, Any] = {}
     retry_pending: bool = True
     version: int = 1
     sequence: int = 0

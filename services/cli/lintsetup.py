@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
+from msgspec import structs
+
 from services.assigner.eligibility import for_store, why_not
 from services.assigner.facts import Lead, Member, Route, Status, match
 
@@ -28,7 +30,7 @@ class RouteSetup:
     @property
     def fresh(self) -> list[Member]:
         """The members as on a day, and in a lot, in which they have received nothing, with no open leads."""
-        idle = [replace(member, day_count=0, open_load=0, lot_existing=0, lot_new=0) for member in self.members]
+        idle = [structs.replace(member, day_count=0, open_load=0, lot_existing=0, lot_new=0) for member in self.members]
         return idle if self.route.mode == "lot" else [member.without_lot_caps() for member in idle]
 
     def eligible(self, lead: Lead) -> list[Member]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from operator import attrgetter
 from typing import Any
 
 import structlog
+from msgspec import Struct
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.ingest import intake, problems, queries
@@ -23,7 +24,7 @@ from shared.messaging.processing import Deferred, Effect, Rejected, Subscription
 
 log = structlog.get_logger(__name__)
 
-LEAD_FIELDS = tuple(field.name for field in fields(Lead))
+LEAD_FIELDS = Lead.__struct_fields__
 PERSON_FIELDS = ("external_id", "customer_name", "mobile_number", "email")
 _values_of = attrgetter(*LEAD_FIELDS)
 
@@ -181,8 +182,7 @@ def _told(piece: Piece, new: Mapping[str, int], duplicates: Mapping[int, Holder]
 # Knowing again.
 
 
-@dataclass(frozen=True, slots=True)
-class Claims:
+class Claims(Struct, frozen=True):
     """A lead and the natural keys that it claims; how many days it is another's duplicate; its id, once it has one."""
 
     lead_id: str

@@ -12,6 +12,8 @@ from datetime import UTC, date, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from msgspec import Struct
+
 from services.ingest import contact
 from services.ingest.attributes import attribute_errors, attributes_of
 from services.ingest.problems import Rejected, shown, wrong_with_text
@@ -96,8 +98,7 @@ class SourceRules:
     duplicate_days: int = 30
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lead:
+class Lead(Struct, frozen=True, kw_only=True):
     """A lead as it is to be stored: the columns of `leads`, `source` and `external_id` in place of their ids."""
 
     lead_id: str
@@ -126,7 +127,7 @@ class Lead:
     run_date: date | None = None
     run_id: str | None = None
     final_source: str | None = None
-    attributes: Mapping[str, Any] = field(default_factory=dict)
+    attributes: Mapping[str, Any] = {}
     flags: tuple[str, ...] = ()
     #: The columns that the message itself told; the others are our defaults.
     told: frozenset[str] = frozenset()
@@ -146,8 +147,7 @@ class LeadChanges:
     unknown_fields: int = 0
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class NaturalKey:
+class NaturalKey(Struct, frozen=True, order=True):
     """What tells a lead again under another id."""
 
     kind: str

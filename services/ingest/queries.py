@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from msgspec import Struct
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.ingest.intake import Names, NaturalKey, Reference
@@ -175,8 +176,7 @@ class Source:
     duplicate_days: int
 
 
-@dataclass(frozen=True, slots=True)
-class Holder:
+class Holder(Struct, frozen=True):
     """The lead that holds a natural key."""
 
     id: int
@@ -186,8 +186,7 @@ class Holder:
     is_open: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(Struct, frozen=True):
     """A lead's claim to a natural key, which counts if the lead is new."""
 
     key: NaturalKey

@@ -5,11 +5,12 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
+from msgspec import Struct
 from pamqp import encode
 from pydantic import ValidationError
 from pydantic_core import from_json
@@ -52,15 +53,14 @@ BROKER_HEADERS = frozenset(
 _UNPRINTABLE = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
-@dataclass(frozen=True, slots=True)
-class Outgoing:
+class Outgoing(Struct, frozen=True):
     """A message to publish. `key` (the lead's id) becomes the correlation id where it fits."""
 
     routing_key: str
     body: bytes
     key: str | None = None
     exchange: str = EVENTS_EXCHANGE
-    headers: Mapping[str, Any] = field(default_factory=dict)
+    headers: Mapping[str, Any] = {}
     #: The event type, where the routing key is not it.
     type: str | None = None
     content_type: str = JSON
@@ -68,8 +68,7 @@ class Outgoing:
     is_mandatory: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(Struct, frozen=True):
     """A message as the broker delivered it, on one channel."""
 
     tag: int
@@ -101,8 +100,7 @@ class Delivery:
         return self.routing_key if self.exchange == EVENTS_EXCHANGE else self.type or self.routing_key
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(Struct, frozen=True):
     """A delivery that holds a valid event."""
 
     delivery: Delivery
@@ -113,8 +111,7 @@ class Message:
         return self.event.key or self.event.event_id
 
 
-@dataclass(frozen=True, slots=True)
-class Invalid:
+class Invalid(Struct, frozen=True):
     """A delivery that holds none, and why, in words. `error` is pydantic's, where the JSON was readable.
 
     `lead_id` is the lead that it is about, where that can be read and can be one.

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from services.assigner import policies
 from services.assigner.deciding import Decided, Moment, decide, decide_by_hand, today
@@ -48,7 +49,7 @@ def rows_on(route: Route, members: Sequence[Member]) -> list[Member]:
 def test_every_lead_is_in_exactly_one_of_both(
     leads: list[Lead], members: list[Member], route: Route, is_lot: bool
 ) -> None:
-    leads = [replace(lead, store_takes_part=lead.id % 4 > 0) for lead in leads]
+    leads = [structs.replace(lead, store_takes_part=lead.id % 4 > 0) for lead in leads]
     decided = decide(route, leads, members, replace(AT, is_lot=is_lot))
 
     assigned, waiting = [each.lead.id for each in decided.assigned], [each.lead.id for each in decided.waiting]
@@ -106,7 +107,7 @@ def test_who_waits_waits_for_a_reason_that_is_true(leads: list[Lead], members: l
 @given(leads_of_stores, members_of_stores, routes)
 def test_facts_are_enough_to_decide_again(leads: list[Lead], members: list[Member], route: Route) -> None:
     """With what the route's version and history hold, and the facts as JSON gives them back, the answer is the same."""
-    members = [replace(member, lot_existing=0, lot_new=0) for member in rows_on(route, members)]
+    members = [structs.replace(member, lot_existing=0, lot_new=0) for member in rows_on(route, members)]
     decided = decide(route, leads, members, at(route))
 
     assert again(route, members, json.loads(json.dumps(decided.facts))) == {
@@ -124,13 +125,13 @@ def again(route: Route, members: Sequence[Member], facts: dict[str, Any]) -> dic
     routes: of who was chosen; all others stand behind the boundary.
     """
     loads = {int(agent_id): load for agent_id, load in facts["loads"].items()}
-    members = [replace(member, open_load=loads.get(member.agent_id, -FAR_BEHIND)) for member in members]
+    members = [structs.replace(member, open_load=loads.get(member.agent_id, -FAR_BEHIND)) for member in members]
     policy, params = policies.of(route)
     found: dict[str, int] = {}
     for answer in facts["answers"]:
         rows = for_store(members, answer["store"])
         if route.counts_all_routes:
-            rows = [replace(row, agent_count=_count(answer, row.agent_id), start_count=0) for row in rows]
+            rows = [structs.replace(row, agent_count=_count(answer, row.agent_id), start_count=0) for row in rows]
         given = [_lead(answer["store"], *each) for each in answer["leads"]]
         choices = policy.choose(given, rows, params).choices
         for lead, choice in zip(given, choices, strict=True):
@@ -202,7 +203,7 @@ def test_why_a_lead_waits(lead: dict[str, Any], members: list[dict[str, Any]], m
     (waiting,) = decided.waiting
     assert (waiting.reason, waiting.retry_at) == (expected, None)
     assert waiting.is_news
-    assert not replace(waiting, lead=replace(waiting.lead, reason=expected)).is_news
+    assert not structs.replace(waiting, lead=structs.replace(waiting.lead, reason=expected)).is_news
 
 
 def test_leads_of_different_stores_go_by_their_own_rows() -> None:

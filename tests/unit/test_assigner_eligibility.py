@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from services.assigner.eligibility import BY_HOPE, Kind, WhyNot, for_store, kinds, reason, room, to_qualify, why_not
 from services.assigner.facts import Lead, Member

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from services.assigner.eligibility import kinds
 from services.assigner.explaining import Candidate, Change, Explanation, again, apply, explain, set_scene
@@ -215,7 +216,7 @@ def test_capped_lot() -> None:
 
 
 def test_even_split() -> None:
-    leads = [replace(lead, created_at=NOW) for lead in lot(7)]
+    leads = [structs.replace(lead, created_at=NOW) for lead in lot(7)]
     found, candidates = explained("even_split", leads, [{}, {}, {}, {"max_load": 0}], 5, ceiling=2)
     assert (found.agent_id, found.why) == (3, "place 5 of 7 in the order, in its block of 2 from place 5")
     assert [(each.code, each.change and (each.change.facts, each.change.place)) for each in candidates.values()] == [

@@ -9,6 +9,7 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from services.assigner.deciding import Decided, Moment, decide
 from services.assigner.facts import Lead, Member
@@ -67,7 +68,8 @@ def version_of(
     policy: str, mode: str, params: dict[str, Any], members: list[Member], starts: dict[str, int]
 ) -> Version:
     counters = {"assigned_count", "start_count", "day_count", "agent_count", "open_load", "lot_existing", "lot_new"}
-    listed = [{name: getattr(row, name) for name in Member.__slots__ if name not in counters} for row in members]
+    told = [name for name in Member.__struct_fields__ if name not in counters]
+    listed = [{name: getattr(row, name) for name in told} for row in members]
     content = {"name": "all", "priority": 1, "policy": policy, "mode": mode, "zone": "Asia/Kolkata", "params": params}
     return Version(1, 1, 1, {**content, "retry_pending": True, "members": listed}, starts)
 
@@ -92,7 +94,7 @@ def test_a_history_comes_out_again_whatever_it_is(
     version = version_of(policy, mode, params, members, {str(agent_id): start for agent_id, start in starts.items()})
     check = Check(1, NAMES, {})
     now = [
-        replace(
+        structs.replace(
             row,
             start_count=starts.get(row.agent_id, 0),
             agent_count=elsewhere.get(row.agent_id, 0),
@@ -102,10 +104,10 @@ def test_a_history_comes_out_again_whatever_it_is(
     ]
     list(check.reach(1))
     for sequence, batch in enumerate(batches, 2):
-        met = [replace(row, lot_new=0, lot_existing=0) for row in now]
+        met = [structs.replace(row, lot_new=0, lot_existing=0) for row in now]
         met = met if mode == "lot" else [row.without_lot_caps() for row in met]
         leads = [
-            replace(lead, id=lead.id + 100 * sequence, customer_type=data.draw(st.sampled_from(["New", "Old"])))
+            structs.replace(lead, id=lead.id + 100 * sequence, customer_type=data.draw(st.sampled_from(["New", "Old"])))
             for lead in batch
         ]
         decided = decide(version.route, leads, met, Moment(NOW, DAY, is_lot=mode == "lot"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
@@ -49,7 +48,7 @@ def a_row(**fields: Any) -> dict[str, Any]:
     event = LeadCreated.model_validate_json(json.dumps({"lead_id": "L1", "source": "META", **fields}))
     lead = read_created(event, META, REFERENCE, NOW)
     assert isinstance(lead, Lead)
-    return {column.name: getattr(lead, column.name) for column in dataclasses.fields(lead)}
+    return {name: getattr(lead, name) for name in lead.__struct_fields__}
 
 
 def after(row: dict[str, Any], updates: Iterable[LeadChanges]) -> tuple[dict[str, Any], dict[str, str]]:

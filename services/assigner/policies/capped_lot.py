@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
+
+from msgspec.structs import replace
 
 from services.assigner.eligibility import Kind, caps_for, kinds, lift_caps, why_not
 from services.assigner.facts import Lead, Member

@@ -10,6 +10,8 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
+from msgspec import structs
+
 from services.assigner.eligibility import Kind, caps_for, kinds, room, why_not
 from services.assigner.facts import Lead, Member
 from services.assigner.policies.accounts import Account, Lost, Scene, Win
@@ -122,7 +124,7 @@ def _with_room(scene: Scene, member: Member, more: int) -> tuple[list[int], Mapp
     """Split again with room for that many more leads: the member's places, from 0, and the caps that it needs then."""
     caps = caps_for(scene.lead, member, _after(scene, scene.owners, member).after([scene.lead] * more))
     raised: dict[str, Any] = {**caps}
-    changed = replace(member, **raised)
+    changed = structs.replace(member, **raised)
     members = [changed if other.agent_id == member.agent_id else other for other in scene.members]
     answer = scene.answer if members == scene.members else even_split(scene.leads, members, scene.params)
     owners = {choice.lead_id: choice.agent_id for choice in answer.choices}

@@ -7,9 +7,11 @@ batch mates do not matter, and a change among the members moves only the leads o
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from hashlib import blake2b
 from math import log
+
+from msgspec.structs import replace
 
 from services.assigner.eligibility import why_not
 from services.assigner.facts import Lead, Member

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from msgspec import Struct
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared.db.statement import Statement
@@ -36,8 +37,7 @@ PLACES = Statement("""
 """)
 
 
-@dataclass(frozen=True, slots=True)
-class Counters:
+class Counters(Struct, frozen=True):
     """An agent's over all routes, as they are while we hold them."""
 
     open_load: int

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
+from msgspec import Struct
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.assigner.deciding import Assigned, Decided
@@ -59,8 +60,7 @@ ADD_GIVING = Statement(f"""
 """)  # noqa: S608
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Struct, frozen=True):
     """An assignment's place in the day's numbering of its agent (leads-assignment seed §4.1.3)."""
 
     page_group_code: str

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from msgspec import Struct
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.assigner.facts import Lead, Status
@@ -32,8 +32,7 @@ ADD_REFUSALS = Statement("""
 """)
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(Struct, frozen=True):
     """A row of `assignment_records` to be."""
 
     lead: Lead

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
 from datetime import date, datetime
 from zoneinfo import ZoneInfo
 
@@ -18,7 +17,7 @@ NOW = Statement("SELECT clock_timestamp()")
 #: What tells one state of all routes from every other: each change of one raises its version, a new one has the highest
 #: id, and without one there are fewer. Their sequence numbers are no part of it.
 ROUTES_AS_OF = "(SELECT concat_ws(' ', count(*), sum(version), max(id)) FROM routes)"
-_FIELDS = tuple(field.name for field in fields(Route))
+_FIELDS = Route.__struct_fields__
 _route_columns = ", ".join(f"routes.{name}" for name in _FIELDS)
 #: One row at least: without any route the clock.
 ROUTES_NOW = Statement(f"""

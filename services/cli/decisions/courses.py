@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from msgspec import structs
+
 from services.assigner.deciding import decide_by
 from services.assigner.eligibility import standing
 from services.assigner.facts import Lead, Member
@@ -122,7 +124,7 @@ class WhatIf:
         policy, params = self._choose(version)
         members = self._members(version, decision, met)
         offered = self._offered(decision, members, texts)
-        route = replace(version.route, policy=policy.name)
+        route = structs.replace(version.route, policy=policy.name)
         decided = decide_by(policy, params, route, offered, members, decision.moment)
         given = {each.lead.id: each.member.agent_id for each in decided.assigned}
         stores = {lead.id: lead.store_code for lead in offered}
@@ -131,7 +133,7 @@ class WhatIf:
         self._differs = self._differs or given != decision.given
         for lead_id in given:
             self._waiting.pop(lead_id, None)
-        self._waiting |= {each.lead.id: replace(each.lead, reason=each.reason) for each in decided.waiting}
+        self._waiting |= {each.lead.id: structs.replace(each.lead, reason=each.reason) for each in decided.waiting}
 
     def _by_hand(self, version: Version, decision: Decision) -> None:
         """What people gave, they give here too."""
@@ -150,7 +152,7 @@ class WhatIf:
     def _as_left(self, lead: Lead) -> Lead:
         """Give a lead with the reason why it waits; if the other policy had one of its own, with that."""
         own = self.would.reasons.get(lead.id)
-        return lead if own is None or own == self.was.reasons.get(lead.id) else replace(lead, reason=own)
+        return lead if own is None or own == self.was.reasons.get(lead.id) else structs.replace(lead, reason=own)
 
     def _members(self, version: Version, decision: Decision, met: Sequence[Member]) -> list[Member]:
         """Give the members as the other policy meets them: history's, moved by what went otherwise."""
@@ -165,7 +167,7 @@ class WhatIf:
             before = self.was.open[agent_id]
             known = decision.loads.get(agent_id, min(before, row.max_load - 1))
             load = max(0, known + self.would.open[agent_id] - before)
-        return replace(
+        return structs.replace(
             row,
             agent_count=was.agent_count + moved if was.agent_count else row.assigned_count,
             start_count=row.start_count if self._starts is None else self._starts.get(agent_id, 0),

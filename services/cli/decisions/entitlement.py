@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 from math import sqrt
+
+from msgspec.structs import replace
 
 from services.assigner.eligibility import Kind, WhyNot, for_store, kinds, why_not
 from services.assigner.facts import Lead, Member

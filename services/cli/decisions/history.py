@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from functools import cached_property
 from typing import Any
@@ -14,7 +14,7 @@ from services.assigner.facts import Lead, Member, Route, Status
 
 #: The kind of a lot's decision.
 LOT = "lot"
-_MEMBER_FIELDS = frozenset(each.name for each in fields(Member))
+_MEMBER_FIELDS = frozenset(Member.__struct_fields__)
 
 
 @dataclass(frozen=True)
