@@ -25,6 +25,7 @@ from services.assigner.queries.leads import (
 )
 from services.assigner.queries.records import add_records
 from services.assigner.queries.routes import lock_routes, read_members, read_routes_now
+from services.assigner.roster import Roster
 from shared.events import Event
 
 PAGE = 500
@@ -49,7 +50,7 @@ async def assign(tx: AsyncConnection, piece: RouteBatch) -> Sequence[Event]:
         occasion=Occasion(piece.kind, moment, piece.requested_by, piece.request_id),
     )
     sequence = route.sequence if given.decision_id is None else route.sequence + 1
-    piece.book_after = Book(sequence, book.day, given.decided.members)
+    piece.book_after = Book(sequence, book.day, Roster.of(given.decided.members))
     return [*given.events, *look_again(elsewhere)]
 
 
@@ -97,11 +98,11 @@ async def _book(tx: AsyncConnection, piece: RouteBatch, route: Route, moment: Mo
         book is not None
         and book.is_current(route.sequence, moment.day)
         and not route.counts_all_routes
-        and all(member.max_load is None for member in book.members)
+        and not book.members.has_limits
     ):
         return book
-    members = [member.without_lot_caps() for member in await read_members(tx, route.id, moment.day)]
-    return Book(route.sequence, moment.day, members)
+    members = await read_members(tx, route.id, moment.day)
+    return Book(route.sequence, moment.day, Roster(member.without_lot_caps() for member in members))
 
 
 async def _worth_a_look(

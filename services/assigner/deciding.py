@@ -16,6 +16,7 @@ from services.assigner.facts import Lead, Member, Route
 from services.assigner.policies import Policy, PolicyError
 from services.assigner.policies.choices import Answer
 from services.assigner.policies.params import Params
+from services.assigner.roster import Roster
 
 #: What `auto_assign_history` calls a policy's assignments (auto-assign seed).
 METHODS = {"fair": "fair_distribution"}
@@ -83,7 +84,7 @@ class Group:
     """Leads of one store with the rows that count there before they are given, and the policy's answer."""
 
     leads: Sequence[Lead]
-    members: Sequence[Member]
+    members: Roster
     answer: Answer
 
 
@@ -111,6 +112,7 @@ def decide_by(
     policy: Policy, params: Params, route: Route, leads: Sequence[Lead], members: Sequence[Member], moment: Moment
 ) -> Decided:
     """Decide by this policy on leads that nothing bars from the route: what is asked again when history is re-run."""
+    members = Roster.of(members)
     groups, after = answers(policy, params, leads, members, is_lot=moment.is_lot)
     assigned: list[Assigned] = []
     waiting: list[Waiting] = []
@@ -131,12 +133,13 @@ def answers(
 ) -> tuple[list[Group], Sequence[Member]]:
     """Ask a policy store by store, each with the members as the one before left them; give the members at the end."""
     groups = []
-    for of_store in _by_store(leads, members, is_lot=is_lot):
-        rows = for_store(members, of_store[0].store_code)
+    roster = Roster.of(members)
+    for of_store in _by_store(leads, roster, is_lot=is_lot):
+        rows = Roster.of(for_store(roster, of_store[0].store_code))
         answer = policy.choose(of_store, rows, params)
         groups.append(Group(of_store, rows, answer))
-        members = _after(members, rows, of_store, answer)
-    return groups, members
+        roster = _after(roster, rows, of_store, answer)
+    return groups, roster
 
 
 def decide_by_hand(route: Route, leads: Sequence[Lead], members: Sequence[Member], moment: Moment) -> Decided:
@@ -167,12 +170,12 @@ def decide_by_hand(route: Route, leads: Sequence[Lead], members: Sequence[Member
     return Decided(MANUAL, assigned, staying=staying, facts=facts, members=rows)
 
 
-def _by_store(leads: Sequence[Lead], members: Sequence[Member], *, is_lot: bool) -> list[list[Lead]]:
+def _by_store(leads: Sequence[Lead], members: Roster, *, is_lot: bool) -> list[list[Lead]]:
     """Leads of one store together where a member's row is for one store only; else all together.
 
     In a lot the stores come in order of their codes: the order in which leads were read decides nothing.
     """
-    if all(member.store_code is None for member in members):
+    if not members.has_stores:
         return [list(leads)] if leads else []
     groups: dict[str | None, list[Lead]] = defaultdict(list)
     for lead in leads:
@@ -182,21 +185,14 @@ def _by_store(leads: Sequence[Lead], members: Sequence[Member], *, is_lot: bool)
     return list(groups.values())
 
 
-def _after(
-    members: Sequence[Member], rows: Sequence[Member], leads: Sequence[Lead], answer: Answer
-) -> Sequence[Member]:
-    """Give all rows of all members as they are after an answer: an agent's rows share all but the row's own caps."""
+def _after(members: Roster, rows: Roster, leads: Sequence[Lead], answer: Answer) -> Roster:
+    """Give all rows of all members as they are after an answer that chose among `rows`."""
     received: dict[int, list[Lead]] = defaultdict(list)
     for lead, choice in zip(leads, answer.choices, strict=True):
         if choice.agent_id is not None:
             received[choice.agent_id].append(lead)
-    stores = {row.agent_id: row.store_code for row in rows if row.agent_id in received}
-    return [
-        member.after(got, by_this_row=member.store_code == stores[member.agent_id])
-        if (got := received.get(member.agent_id))
-        else member
-        for member in members
-    ]
+    got = {agent_id: (rows.row(agent_id), leads) for agent_id, leads in received.items()}
+    return members.after(got, answer.lines if rows is members else None)
 
 
 def _sort(
@@ -208,7 +204,6 @@ def _sort(
     waiting: list[Waiting],
 ) -> None:
     """Sort a group's choices into assigned and waiting."""
-    rows = {member.agent_id: member for member in group.members}
     counts: dict[int, int] = {}
     reasons: dict[tuple[int | None, str], str] = {}
     for lead, choice in zip(group.leads, group.answer.choices, strict=True):
@@ -219,7 +214,7 @@ def _sort(
                 reasons.setdefault(kind, why)
             waiting.append(Waiting(lead, why, _retry_at(why, route, moment)))
         else:
-            row = rows[choice.agent_id]
+            row = group.members.row(choice.agent_id)
             count = counts.setdefault(row.agent_id, _count(route, row))
             assigned.append(Assigned(lead, row, count))
             counts[row.agent_id] = count + 1
@@ -230,7 +225,7 @@ def _count(route: Route, member: Member) -> int:
     return member.agent_count if route.counts_all_routes else member.assigned_count
 
 
-def _facts(groups: Sequence[Group], members: Sequence[Member], moment: Moment) -> dict[str, Any]:
+def _facts(groups: Sequence[Group], members: Roster, moment: Moment) -> dict[str, Any]:
     """What was read that neither a route's version nor its history holds: enough to decide again, and no more.
 
     Of loads, in a stream, only those of members with a limit who were chosen, or were full from the start: whoever
@@ -238,6 +233,7 @@ def _facts(groups: Sequence[Group], members: Sequence[Member], moment: Moment) -
     over all routes only of the chosen; the others stand behind the boundary.
     """
     chosen = {choice.agent_id for group in groups for choice in group.answer.choices}
+    limits = [(each, each.max_load) for each in members if each.max_load is not None] if members.has_limits else []
     return {
         "now": moment.now.isoformat(),
         "answers": [
@@ -251,9 +247,8 @@ def _facts(groups: Sequence[Group], members: Sequence[Member], moment: Moment) -
         ],
         "loads": {
             member.agent_id: member.open_load
-            for member in members
-            if member.max_load is not None
-            and (moment.is_lot or member.agent_id in chosen or member.open_load >= member.max_load)
+            for member, max_load in limits
+            if moment.is_lot or member.agent_id in chosen or member.open_load >= max_load
         },
     }
 

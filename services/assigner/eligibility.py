@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec.structs import replace
 
 from services.assigner.facts import Lead, Member
+from services.assigner.roster import Roster
 
 if TYPE_CHECKING:  # policies choose among the eligible: they import this module
     from services.assigner.policies.params import Params
@@ -173,7 +174,7 @@ def reason(lead: Lead, members: Iterable[Member]) -> str:
 
 def for_store(members: Sequence[Member], store_code: str | None) -> Sequence[Member]:
     """Give the members that count for a store: an agent's row for the store replaces the row for all."""
-    if all(member.store_code is None for member in members):
+    if not Roster.of(members).has_stores:
         return members
     own = {member.agent_id for member in members if member.store_code is not None and member.store_code == store_code}
     return [m for m in members if m.store_code == store_code or (m.store_code is None and m.agent_id not in own)]

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
-from services.assigner.facts import Member, Routes
+from services.assigner.facts import Routes
+from services.assigner.roster import Roster
 from shared.messaging.envelope import Message
 from shared.messaging.processing import Deferred, Rejected
 
@@ -20,7 +21,7 @@ class Book:
 
     sequence: int
     day: date
-    members: Sequence[Member]
+    members: Roster
 
     def is_current(self, sequence: int, day: date) -> bool:
         return (self.sequence, self.day) == (sequence, day)

@@ -10,7 +10,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
@@ -261,3 +261,41 @@ def test_a_person_gives_whatever_the_agents_limits_allow() -> None:
     assert [each.count_before for each in decided.assigned] == [90, 91, 92]
     assert decided.facts["to"] == 7
     assert decided.facts["loads"] == {7: 1}
+
+
+#: Who is in both lines receives in one of them, and is asked for in the other when the next batch comes.
+FROM_TWO_LINES = [[a_lead(1, business_line_id=2), a_lead(2, business_line_id=1)], [a_lead(3, business_line_id=2)]]
+OF_TWO_LINES = [
+    a_member(2, assigned_count=2),
+    a_member(3, business_line_id=1, assigned_count=4),
+    a_member(4, business_line_id=2, assigned_count=0),
+]
+
+
+@settings(max_examples=300)
+@given(st.lists(some_leads(), min_size=2, max_size=4), some_members() | some_members(rows_for_stores=True), routes)
+@example(FROM_TWO_LINES, [a_member(1, assigned_count=2), *OF_TWO_LINES], a_route(policy="fair"))
+@example(FROM_TWO_LINES, [a_member(1, assigned_count=2, max_daily_leads=1), *OF_TWO_LINES], a_route(policy="fair"))
+def test_batch_after_batch_is_as_if_the_members_were_read_each_time(
+    batches: list[list[Lead]], members: list[Member], route: Route
+) -> None:
+    """What is known of all members goes from batch to batch, also past a decision that was taken back."""
+    known: Sequence[Member] = rows_on(route, members)
+    for leads in batches:
+        decide(route, leads[1:], known, at(route))
+        read = decide(route, leads, list(known), at(route))
+        decided = decide(route, leads, known, at(route))
+        assert decided.facts == read.facts
+        assert (decided.assigned, decided.waiting) == (read.assigned, read.waiting)
+        assert list(decided.members) == list(read.members)
+        known = decided.members
+
+
+def test_members_lined_up_for_one_policy_are_not_for_another() -> None:
+    members = [a_member(1, assigned_count=5, agent_count=0), a_member(2, assigned_count=1, agent_count=1)]
+    by_route, by_agent = a_route(policy="fair"), a_route(policy="fair", params={"count": "agent"})
+
+    before = decide(by_route, [a_lead(1)], members, AT).members
+    decided = decide(by_agent, [a_lead(2)], before, AT)
+
+    assert [each.member.agent_id for each in decided.assigned] == [1]

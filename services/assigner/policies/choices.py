@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
 from services.assigner.facts import Member
+
+if TYPE_CHECKING:  # who lines members up tells with it who may get a lead
+    from services.assigner.policies.lines import Lines
 
 
 class Choice(Struct, frozen=True):
@@ -29,6 +33,8 @@ class Answer:
     #: None: nobody eligible was left. Under `fair` it proves that all others lost: all who got a lead of that line
     #: stood before it, every other eligible member stands behind it.
     boundary: Mapping[int | None, tuple[int, int] | None] = field(default_factory=dict)
+    #: The members' lines as they are after it, where the policy has such: with these it goes on from there.
+    lines: Lines | None = field(default=None, compare=False, repr=False)
 
 
 def route_counts(before: Iterable[Member]) -> dict[int, int]:

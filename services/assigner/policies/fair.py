@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Literal
 
 from services.assigner.facts import Lead, Member
@@ -28,10 +27,10 @@ def fair(leads: Sequence[Lead], members: Sequence[Member], params: FairParams) -
 
     Members that are eligible for the same leads end at most one apart, or as far as they began.
     """
-    lines = Lines(members, partial(place, params=params))
+    lines = Lines(members, place, params)
     choices = [Choice(lead.id, lines.give(lead)) for lead in leads]
     read = {agent_id: place(member, params)[0] for agent_id, member in lines.before.items()}
-    return Answer(choices, read, lines.boundary())
+    return Answer(choices, read, lines.boundary(), lines)
 
 
 def place(member: Member, params: FairParams) -> Place:

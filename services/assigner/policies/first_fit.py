@@ -21,12 +21,12 @@ class FirstFitParams(Params):
 
 def first_fit(leads: Sequence[Lead], members: Sequence[Member], params: FirstFitParams) -> Answer:
     """Give each lead, in their order, to the eligible member with the lowest priority; ties to the smaller agent id."""
-    lines = Lines(members, place)
+    lines = Lines(members, place, params)
     choices = [Choice(lead.id, lines.give(lead)) for lead in leads]
-    return Answer(choices, route_counts(lines.before.values()))
+    return Answer(choices, route_counts(lines.before.values()), lines=lines)
 
 
-def place(member: Member) -> Place:
+def place(member: Member, params: Params) -> Place:
     return member.priority, member.agent_id
 
 
@@ -35,14 +35,14 @@ def won(scene: Scene, winner: Member) -> str:
 
 
 def lost(scene: Scene, member: Member) -> Lost:
-    first, agent_id = min(place(other) for other in scene.eligible)
+    first, agent_id = min(place(other, scene.params) for other in scene.eligible)
     if member.priority == first:
         return Lost("later_id", f"the same priority {first}, and a larger id than {agent_id}")
     return Lost("later_in_order", f"priority {member.priority} against {first}")
 
 
 def to_win(scene: Scene, member: Member) -> Win | str:
-    if scene.winner is None or place(member) < place(scene.winner):
+    if scene.winner is None or place(member, scene.params) < place(scene.winner, scene.params):
         return Win()
     return Win({"priority": ahead_of(scene.winner, member)})
 

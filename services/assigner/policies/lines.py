@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from heapq import heapify, heappop, heapreplace
+from typing import Any
 
 from services.assigner.eligibility import Kind, kinds, mismatch, standing, why_not
 from services.assigner.facts import Lead, Member
+from services.assigner.roster import Roster
 
 #: Where a member stands: the smallest is the first in line. The second is the agent's id, so that no two are equal.
 Place = tuple[int, int]
@@ -18,13 +20,21 @@ class Lines:
     Holds as long as receiving never moves a member forward and never makes it eligible.
     """
 
-    def __init__(self, members: Sequence[Member], place: Callable[[Member], Place]) -> None:
-        self._members = {member.agent_id: member for member in members if standing(member) is None}
-        self._place = place
-        self._kind = kinds(members)
-        self._lines: dict[Kind, list[Place]] = {}
+    def __init__(self, members: Sequence[Member], place: Callable[[Member, Any], Place], params: Any) -> None:
+        """Line members up by their `place`, which `params` has a say in, or go on from how a roster has them."""
+        self.by = place, params
         #: Who has received, as it was before.
         self.before: dict[int, Member] = {}
+        self._lines: dict[Kind, list[Place]] = {}
+        known = members.lines if isinstance(members, Roster) else None
+        if known is not None and known.by == self.by:
+            self._now, self._kind, self._known = known.handover()
+        else:
+            self._now, self._kind, self._known = {member.agent_id: member for member in members}, kinds(members), {}
+
+    def handover(self) -> tuple[dict[int, Member], Callable[[Lead], Kind], Mapping[Kind, Sequence[Place]]]:
+        """Give the members as they are now, what tells kinds apart, and all lines: copies, or never changed again."""
+        return dict(self._now), self._kind, {**self._known, **self._lines}
 
     def give(self, lead: Lead) -> int | None:
         """Give the lead to the first in line who may get it, or to nobody."""
@@ -32,7 +42,7 @@ class Lines:
         if front is None:
             return None
         self.before.setdefault(front.agent_id, front)
-        self._members[front.agent_id] = front.after([lead])
+        self._now[front.agent_id] = front.after([lead])
         return front.agent_id
 
     def boundary(self) -> Mapping[int | None, Place | None]:
@@ -46,22 +56,35 @@ class Lines:
     def _first_without(self, line: list[Place]) -> Place | None:
         """The first in line of those who have received nothing: whoever else is before it is taken out of a copy."""
         left = list(line)
-        while left and left[0][1] in self.before:
-            heappop(left)
-        return left[0] if left else None
+        while left:
+            member = self._now[left[0][1]]
+            if member.agent_id in self.before or standing(member) is not None:
+                heappop(left)
+            elif left[0] != (now := self._place(member)):
+                heapreplace(left, now)
+            else:
+                return now
+        return None
 
     def _line(self, lead: Lead) -> list[Place]:
         kind = self._kind(lead)
         if kind not in self._lines:
-            line = [self._place(member) for member in self._members.values() if mismatch(lead, member) is None]
-            heapify(line)
-            self._lines[kind] = line
+            self._lines[kind] = list(self._known[kind]) if kind in self._known else self._lined_up(lead)
         return self._lines[kind]
+
+    def _lined_up(self, lead: Lead) -> list[Place]:
+        line = [self._place(member) for member in self._now.values() if mismatch(lead, member) is None]
+        heapify(line)
+        return line
+
+    def _place(self, member: Member) -> Place:
+        place, params = self.by
+        return place(member, params)
 
     def _front(self, line: list[Place], lead: Lead) -> Member | None:
         """The first in line as it stands now: a place in the line may be one from before its member received."""
         while line:
-            member = self._members[line[0][1]]
+            member = self._now[line[0][1]]
             if why_not(lead, member) is not None:
                 heappop(line)
             elif line[0] != (now := self._place(member)):
