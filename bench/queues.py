@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,17 +25,35 @@ DECLARE_TRIES = 20
 DECLARE_PAUSE_S = 0.5
 
 
-async def declare(amqp_url: str, declaring: Callable[[AbstractChannel], Awaitable[object]]) -> None:
-    """Declare queues by `declaring`; again where the broker, which has just deleted others, refuses (RabbitMQ 3.10)."""
+async def declare(
+    amqp_url: str, queues: Sequence[str], declaring: Callable[[AbstractChannel], Awaitable[object]]
+) -> None:
+    """Declare these queues by `declaring`, and see that each answers.
+
+    A broker that has just deleted others may refuse, or declare one that has no process then (RabbitMQ 3.10): it is
+    deleted, and declared again.
+    """
     for tries_left in reversed(range(DECLARE_TRIES)):
         try:
             async with await aio_pika.connect(amqp_url) as connection:
-                await declaring(await connection.channel())
+                channel = await connection.channel()
+                await declaring(channel)
+                for queue in queues:
+                    await (await channel.get_queue(queue)).get(fail=False)
                 return
         except ConnectionInternalError:
             if not tries_left:
                 raise
             await asyncio.sleep(DECLARE_PAUSE_S)
+            await _delete(amqp_url, queues)
+
+
+async def _delete(amqp_url: str, queues: Sequence[str]) -> None:
+    with suppress(ConnectionInternalError):
+        async with await aio_pika.connect(amqp_url) as connection:
+            channel = await connection.channel()
+            for queue in queues:
+                await channel.queue_delete(queue)
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,10 @@ class Setting:
     last_queue: str
 
 
+#: The queues of each way but ours.
+THREE = ("created", "accepted", "assigned")
+
+
 class Way(Protocol):
     """One way to do the work."""
 
@@ -72,7 +76,7 @@ class Leadline:
 
     async def setting(self, amqp_url: str, database_url: str) -> Setting:
         """Declare the queues in a corner; the database is as it is."""
-        await declare(amqp_url, topology.declare)
+        await declare(amqp_url, ("ingest", "assigner", "documents"), topology.declare)
         environment = {"LEADLINE_AMQP_URL": amqp_url, "LEADLINE_DATABASE_URL": database_url, **self._environment}
         stages = (
             Stage("assigner", ["-m", "services.assigner"], "assigner", self._assigners),
@@ -97,7 +101,7 @@ class _Peer(ABC):
 
     async def set_up(self, ground: Ground) -> Setting:
         amqp_url = ground.corner(self.name)
-        await declare(amqp_url, _declare_three)
+        await declare(amqp_url, THREE, _declare_three)
         database_url = await self._database(ground)
         environment = {"BENCH_AMQP_URL": amqp_url, "BENCH_DATABASE_URL": database_url}
         return Setting(amqp_url, environment, self.stages(), "assigned")
@@ -124,7 +128,7 @@ class _Peer(ABC):
 
 
 async def _declare_three(channel: AbstractChannel) -> None:
-    for queue in ("created", "accepted", "assigned"):
+    for queue in THREE:
         await channel.declare_queue(queue, durable=True, arguments=QUORUM)
 
 
