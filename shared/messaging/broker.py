@@ -94,8 +94,9 @@ async def connect(url: str, name: str) -> AsyncIterator[AbstractConnection]:
 class ConsumerChannel:
     """One channel to consume on: one generation of delivery tags."""
 
-    def __init__(self, channel: UnderlayChannel, tap: Tap) -> None:
+    def __init__(self, channel: UnderlayChannel, wire: Wire, tap: Tap) -> None:
         self._channel = channel
+        self._wire = wire
         self._tap = tap
         self._consumer_tag: str | None = None
         self.lost = asyncio.Event()
@@ -122,8 +123,11 @@ class ConsumerChannel:
             with _speaking():
                 await self._channel.basic_cancel(tag)
 
-    async def ack(self, tag: int, *, is_multiple: bool) -> None:
-        await self._channel.basic_ack(tag, multiple=is_multiple, wait=False)
+    def ack(self, tag: int, *, is_multiple: bool) -> None:
+        """Acknowledge a delivery, or all that are open up to it."""
+        if self._channel.is_closed:
+            raise ChannelInvalidStateError(f"{self._channel!r} closed")
+        self._wire.write(frames.acknowledged(tag, is_multiple=is_multiple, channel=self._channel.number))
 
     async def hand_back(self, tag: int) -> None:
         """Return a delivery to the queue untouched."""
@@ -136,7 +140,8 @@ async def open_consumer_channel(connection: AbstractConnection) -> AsyncIterator
         channel = await connection.channel(publisher_confirms=False)
     try:
         underlay = await _underlay(channel)
-        yield ConsumerChannel(underlay, _tapped(connection, underlay))
+        assert isinstance(connection, _Connection)
+        yield ConsumerChannel(underlay, connection.wire, _tapped(connection, underlay))
     finally:
         with suppress(*BROKER_ERRORS), _speaking():
             await channel.close()  # sends what is queued, acknowledgements too; closing the connection would drop it

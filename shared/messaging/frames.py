@@ -103,6 +103,12 @@ def table(headers: Mapping[str, Any]) -> bytes:
     return encode.field_table(dict(headers))
 
 
+def acknowledged(tag: int, *, is_multiple: bool, channel: int) -> bytes:
+    """Give the frame that acknowledges a delivery, or all that are open up to it."""
+    payload = ACK + _TAG.pack(tag, is_multiple)
+    return FRAME.pack(METHOD, channel, len(payload)) + payload + FRAME_END
+
+
 # Inward.
 
 

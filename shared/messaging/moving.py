@@ -165,7 +165,7 @@ async def _drain(connection: AbstractConnection, publisher: Publisher, queue: st
             while chunk := arrived[:CHUNK]:
                 del arrived[: len(chunk)]
                 await publisher.publish([_copy(delivery, queue, through) for delivery in chunk])
-                await settlement.settle(chunk)
+                settlement.settle(chunk)
                 moved, looks = moved + len(chunk), 0
                 await asyncio.sleep(0)
             if channel.lost.is_set():

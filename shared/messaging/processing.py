@@ -302,7 +302,7 @@ class Processor:
     async def _settle(self, part: Sequence[Arrival], refused: Sequence[Apart]) -> None:
         """Acknowledge what went through; bury, defer or put off the others, once each, the copy confirmed first."""
         apart = {effect.message.delivery.tag: effect for effect in refused}
-        await self._settlement.settle(arrival.delivery for arrival in part if arrival.delivery.tag not in apart)
+        self._settlement.settle(arrival.delivery for arrival in part if arrival.delivery.tag not in apart)
         for effect in apart.values():
             match effect:
                 case Rejected(message, reason, error_type):

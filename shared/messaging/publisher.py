@@ -18,7 +18,8 @@ from shared.messaging.topology import EVENTS_EXCHANGE, REQUEUE_EXCHANGE, queues_
 log = structlog.get_logger(__name__)
 
 CHUNK = 500
-ROWS_IN_FLIGHT = 8
+#: By events, not by rows: where each batch is one lead, a few rows' confirms must not hold up the next batch.
+EVENTS_IN_FLIGHT = 4_000
 #: To a queue that is not there, past all exchanges of ours: the broker confirms it and throws it away.
 PROBE = Outgoing("leadline.probe", b"", exchange="", is_mandatory=False)
 SHORT_OF_ROOM = "the broker takes nothing in: it is short of disk or memory"
@@ -194,6 +195,7 @@ class Dispatch:
     def __init__(self, publisher: Publisher) -> None:
         self._publisher = publisher
         self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._events = 0
         self._confirmed: set[int] = set()
 
     @property
@@ -215,11 +217,15 @@ class Dispatch:
 
     async def send(self, row: OutboxRow) -> None:
         """Begin to publish a committed row; waits first while too many are unconfirmed."""
-        while len(self._tasks) >= ROWS_IN_FLIGHT:
+        while self._events >= EVENTS_IN_FLIGHT:
             await asyncio.wait(self._tasks.values(), return_when=asyncio.FIRST_COMPLETED)
-        task = asyncio.create_task(self._publish(row))
-        self._tasks[row.id] = task
-        task.add_done_callback(lambda _: self._tasks.pop(row.id, None))
+        self._events += len(row.messages)
+        task = self._tasks[row.id] = asyncio.create_task(self._publish(row))
+        task.add_done_callback(lambda _: self._ended(row))
+
+    def _ended(self, row: OutboxRow) -> None:
+        del self._tasks[row.id]
+        self._events -= len(row.messages)
 
     async def _publish(self, row: OutboxRow) -> None:
         try:

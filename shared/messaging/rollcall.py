@@ -25,7 +25,7 @@ def concerns(messages: Iterable[Outgoing]) -> bool:
 
 #: So long a look waits for others who want one: it costs as much as publishing a small batch, and all that waits for
 #: its answer is a row of the outbox.
-GATHER_S = 0.03
+GATHER_S = 0.1
 
 
 class RollCall:

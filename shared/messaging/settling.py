@@ -6,7 +6,8 @@ The one place that acknowledges. A channel that is lost settles nothing more: th
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 
 import structlog
@@ -68,17 +69,18 @@ class Settlement:
         self._last_delivery = self._now()
         self._ledger.delivered(delivery.tag)
 
-    async def settle(self, deliveries: Iterable[Delivery]) -> None:
+    def settle(self, deliveries: Iterable[Delivery]) -> None:
         """Acknowledge deliveries whose effects are committed."""
-        await self._settle(deliveries, "handled")
+        self._settle(deliveries, "handled")
 
-    async def _settle(self, deliveries: Iterable[Delivery], end: End) -> None:
+    def _settle(self, deliveries: Iterable[Delivery], end: End) -> None:
         before = len(self._ledger)
         acks = self._ledger.settle(delivery.tag for delivery in deliveries)
         if settled := before - len(self._ledger):
             self._observer.observe(Settled(self._queue, end, settled))
         for ack in acks:
-            await self._tell(self._channel.ack(ack.tag, is_multiple=ack.is_multiple))
+            with self._until_lost():
+                self._channel.ack(ack.tag, is_multiple=ack.is_multiple)
 
     async def bury(self, delivery: Delivery, failure: Failure) -> None:
         """Send a copy to the dead, then acknowledge."""
@@ -119,12 +121,14 @@ class Settlement:
     async def hand_back(self, deliveries: Iterable[Delivery]) -> None:
         """Return deliveries untouched."""
         for tag in self._ledger.release(delivery.tag for delivery in deliveries):
-            await self._tell(self._channel.hand_back(tag))
+            with self._until_lost():
+                await self._channel.hand_back(tag)
 
     async def hand_back_all(self) -> None:
         """Return all that is unsettled untouched, before the channel is closed."""
         for tag in self._ledger.release_all():
-            await self._tell(self._channel.hand_back(tag))
+            with self._until_lost():
+                await self._channel.hand_back(tag)
 
     async def _replace(self, delivery: Delivery, failure: Failure, exchange: str, routing_key: str, end: End) -> None:
         copy = failed_copy(
@@ -147,7 +151,7 @@ class Settlement:
                 if await self.pause(PUBLISH_AGAIN_AFTER_S):
                     continue
                 return
-            await self._settle([delivery], end)
+            self._settle([delivery], end)
             return
 
     async def pause(self, seconds: float) -> bool:
@@ -158,8 +162,9 @@ class Settlement:
             task.cancel()
         return not done
 
-    async def _tell(self, frame: Awaitable[None]) -> None:
+    @contextmanager
+    def _until_lost(self) -> Iterator[None]:
         try:
-            await frame
+            yield
         except BROKER_ERRORS as error:
             log.debug("channel.lost_before_ack", queue=self._queue, error=str(error))

@@ -29,7 +29,7 @@ def ack_before_commit() -> None:
     process: Any = Processor.process
 
     async def acknowledged_first(self: Processor, batch: Sequence[Arrival], *, in_place: bool = False) -> None:
-        await self._settlement.settle(arrival.delivery for arrival in batch)
+        self._settlement.settle(arrival.delivery for arrival in batch)
         await process(self, batch, in_place=in_place)
 
     Processor.process = acknowledged_first  # type: ignore[method-assign]  # that is the planting

@@ -23,7 +23,7 @@ from shared.messaging.loop import consume
 from shared.messaging.processing import Effect
 from shared.messaging.topology import TopologyError
 from shared.messaging.watchdog import DeafConsumerError, StuckHandlerError, Vigilance
-from shared.messaging.wire import Tap
+from shared.messaging.wire import Tap, Wire
 from tests.integration.core import SUBSCRIPTION, Insert, effects, lay_out, publish, running
 from tests.waiting import eventually
 
@@ -48,8 +48,8 @@ def unheard(monkeypatch: pytest.MonkeyPatch) -> None:
     """The client misses that the broker cancels its consumer, as older ones did."""
     init = broker.ConsumerChannel.__init__
 
-    def deaf(self: broker.ConsumerChannel, channel: Channel, tap: Tap) -> None:
-        init(self, channel, tap)
+    def deaf(self: broker.ConsumerChannel, channel: Channel, wire: Wire, tap: Tap) -> None:
+        init(self, channel, wire, tap)
         channel.on_consumer_cancel_callbacks.clear()
 
     monkeypatch.setattr(broker.ConsumerChannel, "__init__", deaf)

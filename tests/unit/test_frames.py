@@ -128,3 +128,9 @@ def test_text_that_is_no_utf8_is_read_all_the_same() -> None:
 def test_a_short_string_over_255_bytes_is_refused() -> None:
     with pytest.raises(ValueError, match="255"):
         frames.published(Outgoing("x" * 256, b"{}"), "test", "1", channel=1, frame_max=FRAME_MAX)
+
+
+@given(st.integers(1, 2**63 - 1), st.booleans(), st.integers(1, 2_047))
+def test_an_acknowledgement_is_what_the_library_makes(tag: int, is_multiple: bool, channel: int) -> None:
+    made = frame.marshal(commands.Basic.Ack(tag, is_multiple), channel)
+    assert frames.acknowledged(tag, is_multiple=is_multiple, channel=channel) == made
