@@ -24,7 +24,7 @@ from bench.throughput import Run
 from bench.ways import WAYS, Leadline
 
 #: The peers are slower: they get fewer leads, so that each run takes about as long.
-SHARES = {"faststream": 0.15, "celery": 0.05, "floor": 0.5}
+SHARES = {"faststream": 0.1, "celery": 0.03, "floor": 0.4}
 RATES = (50, 300, 1_000)
 SHORT = 10
 
@@ -211,7 +211,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="./run bench", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--only", nargs="*", choices=PARTS, help="only these parts")
     parser.add_argument("--ways", nargs="*", choices=[way.name for way in WAYS], help="compare only these ways")
-    parser.add_argument("--leads", type=int, default=20_000, help="of our own way; the slower ways get fewer")
+    parser.add_argument("--leads", type=int, default=30_000, help="of our own way; the slower ways get fewer")
     parser.add_argument("--rounds", type=int, default=3, help="how often the ways take turns")
     parser.add_argument("--rows", type=int, default=1_000_000, help="of the file that is imported")
     parser.add_argument("--stored", type=int, nargs="*", default=[0, 1_000_000, 5_000_000], help="leads that are there")
