@@ -24,8 +24,8 @@ def _lead_id(value: object) -> str:
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise PydanticCustomError("lead_id", "must be a string or a whole number")
     text = str(value)
-    if not 1 <= len(text.encode(errors="surrogatepass")) <= LEAD_ID_MAX_BYTES:
-        size = len(text.encode(errors="surrogatepass"))
+    size = len(text) if text.isascii() else len(text.encode(errors="surrogatepass"))
+    if not 1 <= size <= LEAD_ID_MAX_BYTES:
         raise PydanticCustomError(
             "lead_id",
             "must have 1 to {limit} bytes, has {size}",
@@ -38,11 +38,13 @@ def _lead_id(value: object) -> str:
 
 def _text(value: object) -> object:
     """Accept numbers where text is meant, and refuse what PostgreSQL cannot store."""
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        return value
-    if isinstance(value, float) and not isfinite(value):
-        raise PydanticCustomError("finite", "must be text or a finite number")
-    text = str(value).strip()
+    if not isinstance(value, str):
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return value
+        if isinstance(value, float) and not isfinite(value):
+            raise PydanticCustomError("finite", "must be text or a finite number")
+        value = str(value)
+    text = value.strip()
     if "\x00" in text:
         raise PydanticCustomError("nul", "must not have the character NUL (U+0000)")
     return text

@@ -79,15 +79,17 @@ class Reference:
 
     def of(self, name: str) -> Names:
         """Those that the field `name` chooses from."""
-        return {
-            "business_line": self.business_lines,
-            "country": self.countries,
-            "document_type": self.document_types,
-        }[name]
+        match name:
+            case "business_line":
+                return self.business_lines
+            case "country":
+                return self.countries
+            case "document_type":
+                return self.document_types
+        raise KeyError(name)
 
 
-@dataclass(frozen=True, slots=True)
-class SourceRules:
+class SourceRules(Struct, frozen=True):
     """How a source's leads are read; `region` and `zone` are the settings' where the source has none of its own."""
 
     id: int
@@ -159,7 +161,8 @@ class NaturalKey(Struct, frozen=True, order=True):
 
 def read_created(event: LeadCreated, source: SourceRules, reference: Reference, now: datetime) -> Lead | Rejected:
     """The lead that the CRM tells of, in normal form. `source` is the event's; `now` is aware."""
-    told = [name for name in FIELDS if getattr(event, name) is not None]
+    fields = vars(event)
+    told = [name for name in FIELDS if fields[name] is not None]
     read = _read(event, told, source, reference, now)
     read.errors += attribute_errors(event)
     if read.errors:
@@ -232,8 +235,9 @@ class _Read:
 def _read(event: LeadFields, told: Sequence[str], source: SourceRules, reference: Reference, latest: datetime) -> _Read:
     """The told fields as columns; a creation after `latest` is at `latest`, one before all time is not told."""
     read = _Read(_half_characters(event))
+    fields = vars(event)
     for name in told:
-        written = getattr(event, name)
+        written = fields[name]
         if written is None:
             read.values[COLUMN_OF.get(name, name)] = DEFAULTS.get(name)
             continue

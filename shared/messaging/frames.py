@@ -116,8 +116,7 @@ def delivery(method: bytes, header: bytes, body: bytes) -> Delivery:
     """Give what a delivery's three payloads say. `method` begins with `DELIVER`."""
     place = 5 + method[4]  # past the consumer tag
     tag, is_redelivered = _TAG.unpack_from(method, place)
-    exchange, place = _short(method, place + _TAG.size)
-    routing_key, _ = _short(method, place)
+    exchange, routing_key = _routed(method[place + _TAG.size :])
     properties = _properties(header)
     return Delivery(
         tag=tag,
@@ -131,6 +130,13 @@ def delivery(method: bytes, header: bytes, body: bytes) -> Delivery:
         correlation_id=properties.get("correlation_id"),
         is_redelivered=bool(is_redelivered & 1),
     )
+
+
+@lru_cache(maxsize=256)
+def _routed(by: bytes) -> tuple[str, str]:
+    """Give exchange and routing key: the same few all the time."""
+    exchange, place = _short(by, 0)
+    return exchange, _short(by, place)[0]
 
 
 def body_size(header: bytes) -> int:
@@ -194,7 +200,7 @@ def _properties(header: bytes) -> dict[str, Any]:
 
 def _short(payload: bytes, place: int) -> tuple[str, int]:
     end = place + 1 + payload[place]
-    return payload[place + 1 : end].decode(errors="replace"), end
+    return payload[place + 1 : end].decode("utf-8", "replace"), end
 
 
 def _table(payload: bytes) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -11,6 +10,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 from pydantic import ValidationError
 
 from services.ingest.changes import differing_fields
@@ -411,7 +411,7 @@ def test_a_lead_that_comes_again_names_what_differs(
 ) -> None:
     """What it tells otherwise; not what it leaves out, nor what an update wrote since."""
     again = {**WHOLE, **fields}
-    rules = dataclasses.replace(META, name=again.get("source", META.name))
+    rules = structs.replace(META, name=again.get("source", META.name))
     assert differing_fields(stored(a_lead(**WHOLE)), a_lead(rules, **again), written_at) == expected
 
 
@@ -443,6 +443,6 @@ def test_natural_keys_come_from_valid_values_only(fields: dict[str, Any], expect
 @pytest.mark.parametrize("kinds", [set(), {"document"}, {"store_mobile"}, {"document", "store_mobile"}])
 def test_a_source_says_which_natural_keys_count(kinds: set[str]) -> None:
     """None of them is a choice too."""
-    source = dataclasses.replace(META, natural_keys=frozenset(kinds))
+    source = structs.replace(META, natural_keys=frozenset(kinds))
     lead = a_lead(mobile_number="9876543210", store_code="S1", document_number="44556K")
     assert {key.kind for key in natural_keys(lead, source)} == kinds
