@@ -53,9 +53,11 @@ async def work_once(settings: Settings, names: Sequence[str]) -> Worked:
             raise CommandError(f"{name!r} consumes no queue; `--once` goes with {', '.join(QUEUES)}")
     async with open_database(settings.database, application_name="leadline worker") as database:
         await _refuse_other_arguments(settings, names)
+        waiting = await _on_the_ladder(settings)
         while await _left(settings, database, names):
             await _run_until_quiet(settings, database, names)
-    return Worked({f"retry.{rung}": depth for rung in topology.LADDER if (depth := await _depth(settings, rung))})
+            waiting = await _on_the_ladder(settings)  # before the queues: what comes back meanwhile is seen there
+    return Worked(waiting)
 
 
 async def _refuse_other_arguments(settings: Settings, names: Sequence[str]) -> None:
@@ -90,6 +92,9 @@ async def _left(settings: Settings, database: Database, names: Sequence[str]) ->
     return sum(ready) + int(unsent)
 
 
-async def _depth(settings: Settings, rung: str) -> int:
+async def _on_the_ladder(settings: Settings) -> dict[str, int]:
+    """Count what waits, by rung."""
     async with broker.connect(settings.amqp_url, "leadline worker") as connection:
-        return await broker.queue_depth(connection, f"retry.{rung}")
+        queues = [f"retry.{rung}" for rung in topology.LADDER]
+        depths = {queue: await broker.queue_depth(connection, queue) for queue in queues}
+    return {queue: depth for queue, depth in depths.items() if depth}
