@@ -13,7 +13,7 @@ if TYPE_CHECKING:  # who lines members up has them from here
     from services.assigner.policies.lines import Lines
 
 
-class _Settings:
+class _Lasting:
     """What receiving changes nothing of."""
 
     def __init__(self, rows: Sequence[Member]) -> None:
@@ -38,13 +38,11 @@ class _Settings:
 class Roster(Sequence[Member]):
     """Members in the order in which they were read: rows, of which an agent may have one a store."""
 
-    def __init__(
-        self, rows: Iterable[Member], lines: Lines | None = None, *, settings: _Settings | None = None
-    ) -> None:
+    def __init__(self, rows: Iterable[Member], lines: Lines | None = None, *, lasting: _Lasting | None = None) -> None:
         self._rows = list(rows)
         #: How the policy that decided last has lined them up, as they are now.
         self.lines = lines
-        self._settings = settings or _Settings(self._rows)
+        self._lasting = lasting or _Lasting(self._rows)
 
     @classmethod
     def of(cls, members: Sequence[Member]) -> Roster:
@@ -54,16 +52,16 @@ class Roster(Sequence[Member]):
     @property
     def has_stores(self) -> bool:
         """Whether a row is for one store only."""
-        return self._settings.has_stores
+        return self._lasting.has_stores
 
     @property
     def has_limits(self) -> bool:
         """Whether an agent has a limit of open leads."""
-        return self._settings.has_limits
+        return self._lasting.has_limits
 
     def row(self, agent_id: int) -> Member:
         """Give an agent's row, the first where it has several. KeyError if it is no member."""
-        return self._rows[self._settings.places[agent_id][0]]
+        return self._rows[self._lasting.places[agent_id][0]]
 
     def after(self, received: Mapping[int, tuple[Member, Sequence[Lead]]], lines: Lines | None) -> Roster:
         """Give the members as they are after agents have received leads, each by the row that is given with them.
@@ -72,9 +70,9 @@ class Roster(Sequence[Member]):
         """
         rows = list(self._rows)
         for agent_id, (by, leads) in received.items():
-            for place in self._settings.places[agent_id]:
+            for place in self._lasting.places[agent_id]:
                 rows[place] = rows[place].after(leads, by_this_row=rows[place].store_code == by.store_code)
-        return Roster(rows, lines, settings=self._settings)
+        return Roster(rows, lines, lasting=self._lasting)
 
     @overload
     def __getitem__(self, place: int) -> Member: ...

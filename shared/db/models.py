@@ -672,7 +672,7 @@ class NotificationDelivery(Base):
 
 
 class Outbox(Base):
-    """The events of one committed transaction, until the broker has confirmed them all."""
+    """The events of one committed transaction, until the broker has confirmed them all: stored uncompressed."""
 
     __tablename__ = "outbox"
     id: Mapped[int] = identity()
