@@ -210,8 +210,7 @@ async def _know_again(tx: AsyncConnection, asked: Sequence[Claims], inserted: In
     leads = [each.of(inserted.new) for each in asked if each.lead_id in inserted.new]
     claims = [claim for lead in leads for claim in lead.keys]
     first = {claim.key: claim for claim in reversed(claims)}
-    contested = [key for key in first if key not in inserted.claimed]
-    before = await queries.hold_keys(tx, contested) if contested else {}
+    before = await queries.hold_keys(tx, sorted(inserted.held)) if inserted.held else {}
     duplicates, after = settle(leads, before)
     if taken := {key: who for key, who in after.items() if key in before or who.lead_id != first[key].lead_id}:
         await queries.take_keys(tx, taken)

@@ -55,32 +55,32 @@ _arrays = ", ".join(f"CAST(:{name} AS {kind}[])" for name, kind in COLUMNS.items
 _sets = ", ".join(f"{name} = {WRITTEN.get(name, '{0}').format(f'new.{name}')}" for name in COLUMNS)
 
 #: With the natural keys that the new ones claim, the first of a batch before the others, and with the assignments of
-#: those to whom all of theirs fell: one call. Whoever is claiming the same key is waited for; what is not returned is
-#: another's.
+#: those to whom all of theirs fell: one call. Whoever is claiming the same key is waited for; keys that fell to another
+#: lead are returned, and whether it is one that had the key before.
 INSERT_LEADS = Statement(f"""
     WITH added AS (
         INSERT INTO leads (lead_id, {_names})
         SELECT new.lead_id, {_values} FROM unnest(CAST(:lead_id AS text[]), {_arrays}) AS new (lead_id, {_names})
         ORDER BY new.lead_id
         ON CONFLICT (lead_id) DO NOTHING
-        RETURNING lead_id, id
+        RETURNING lead_id, id, customer_id, created_at
     ), claims AS (
-        SELECT claim.*, added.id
-        FROM unnest(CAST(:kinds AS text[]), CAST(:keys AS text[]), CAST(:claimants AS text[]),
-                    CAST(:claimants_customers AS bigint[]), CAST(:seen_at AS timestamptz[]))
-             WITH ORDINALITY AS claim (kind, key, lead_id, customer_id, seen_at, place) JOIN added USING (lead_id)
+        SELECT claim.kind, claim.key, claim.place, added.*
+        FROM unnest(CAST(:kinds AS text[]), CAST(:keys AS text[]), CAST(:claimants AS text[]))
+             WITH ORDINALITY AS claim (kind, key, lead_id, place) JOIN added USING (lead_id)
     ), claimed AS (
         INSERT INTO lead_keys (kind, key, lead_id, customer_id, seen_at)
-        SELECT DISTINCT ON (kind, key) kind, key, id, customer_id, seen_at FROM claims ORDER BY kind, key, place
+        SELECT DISTINCT ON (kind, key) kind, key, id, customer_id, created_at FROM claims ORDER BY kind, key, place
         ON CONFLICT (kind, key) DO NOTHING
         RETURNING kind, key, lead_id
     ), contested AS (
-        SELECT id FROM claims LEFT JOIN claimed USING (kind, key) WHERE claimed.lead_id IS DISTINCT FROM claims.id
+        SELECT claims.id, kind, key, claimed.lead_id IS NULL AS is_held
+        FROM claims LEFT JOIN claimed USING (kind, key) WHERE claimed.lead_id IS DISTINCT FROM claims.id
     ), begun AS (
         INSERT INTO assignments (lead_id) SELECT id FROM added WHERE id NOT IN (SELECT id FROM contested) ORDER BY id
     )
-    SELECT lead_id, id, NULL AS kind, NULL AS key FROM added
-    UNION ALL SELECT NULL, NULL, kind, key FROM claimed UNION ALL SELECT NULL, id, NULL, NULL FROM contested
+    SELECT lead_id, id, NULL AS kind, NULL AS key, NULL AS is_held FROM added
+    UNION ALL SELECT NULL, id, kind, key, is_held FROM contested
 """)  # noqa: S608  # names of columns, from the table above
 UPDATE_LEADS = Statement(f"""
     UPDATE leads SET {_sets}, revision = leads.revision + 1, updated_at = now()
@@ -243,10 +243,10 @@ async def add_customers(tx: AsyncConnection, people: Sequence[Mapping[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Inserted:
-    """What became of leads: the ids of those that are new, and which natural keys are theirs now, not others'."""
+    """What became of leads: the ids of those that are new, and which natural keys of theirs others had before."""
 
     new: Mapping[str, int]
-    claimed: frozenset[NaturalKey]
+    held: frozenset[NaturalKey]
     #: Of the new ones those that have not got all their keys: whether they are duplicates is open.
     contested: frozenset[int]
 
@@ -261,20 +261,18 @@ async def insert_leads(tx: AsyncConnection, rows: Sequence[Mapping[str, Any]], c
         "kinds": [claim.key.kind for claim in claims],
         "keys": [claim.key.key for claim in claims],
         "claimants": [claim.lead_id for claim in claims],
-        "claimants_customers": [claim.customer_id for claim in claims],
-        "seen_at": [claim.seen_at.astimezone(UTC) for claim in claims],
     }
     new: dict[str, int] = {}
-    claimed: set[NaturalKey] = set()
+    held: set[NaturalKey] = set()
     contested: set[int] = set()
-    for lead_id, key_of_lead, kind, key in await INSERT_LEADS.run(tx, values):
+    for lead_id, key_of_lead, kind, key, is_held in await INSERT_LEADS.run(tx, values):
         if lead_id is not None:
             new[lead_id] = key_of_lead
-        elif kind is not None:
-            claimed.add(NaturalKey(kind, key))
-        else:
-            contested.add(key_of_lead)
-    return Inserted(new, frozenset(claimed), frozenset(contested))
+            continue
+        contested.add(key_of_lead)
+        if is_held:
+            held.add(NaturalKey(kind, key))
+    return Inserted(new, frozenset(held), frozenset(contested))
 
 
 async def lock_leads(tx: AsyncConnection, lead_ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
