@@ -52,14 +52,14 @@ def published(message: Outgoing, app_id: str, message_id: str, *, channel: int, 
             _BASIC,
             _LONG.pack(len(body)),
             _WITH_CORRELATION_ID if has_key else _FLAGS,
-            short(message.content_type),
+            _same(message.content_type),
             table(message.headers),
             _PERSISTENT,
             bytes((len(key),)) + key if has_key else b"",
             short(message_id),
             _LONG.pack(int(time.time())),
-            short(message.type or message.routing_key),
-            short(app_id),
+            _same(message.type or message.routing_key),
+            _same(app_id),
         )
     )
     return b"".join(
@@ -90,6 +90,10 @@ def short(value: str) -> bytes:
     if len(text) > SHORT_STRING_MAX_BYTES:
         raise ValueError(f"a short string has at most {SHORT_STRING_MAX_BYTES} bytes")
     return bytes((len(text),)) + text
+
+
+#: For what is the same few all the time.
+_same = lru_cache(maxsize=1_000)(short)
 
 
 def table(headers: Mapping[str, Any]) -> bytes:
