@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.assigner.changing import look_again
 from services.assigner.deciding import NONE, Decided, Moment, Waiting, decide, today
 from services.assigner.eligibility import Unassigned, standing
-from services.assigner.facts import Lead, Member, Route, Routes, match
+from services.assigner.facts import Lead, Member, Route, Routes
 from services.assigner.giving import Occasion, give, unassigned, waiting_records
 from services.assigner.pieces import Book, RouteBatch
 from services.assigner.queries.assignments import wait
@@ -119,8 +119,8 @@ async def _worth_a_look(
         return []
     page = await waiting_leads(tx, route_id=route.id, source=None, after=piece.after, limit=PAGE)
     piece.has_more = len(page) == PAGE and any(standing(member) is None for member in members)
-    elsewhere = [lead for lead in page if match(lead, routes) is not route]
-    mine = [lead for lead in page if lead.is_waiting and match(lead, routes) is route]
+    elsewhere = [lead for lead in page if routes.match(lead) is not route]
+    mine = [lead for lead in page if lead.is_waiting and routes.match(lead) is route]
     decided = decide(route, mine, members, moment)
     news = [each.lead for each in decided.assigned] + [each.lead for each in decided.waiting if each.is_news]
     if page and not news:
@@ -140,7 +140,7 @@ def _sorted_out(
     elsewhere: list[Lead] = []
     for lead in found:
         if lead.is_waiting:
-            (leads if match(lead, routes) is route else elsewhere).append(lead)
+            (leads if routes.match(lead) is route else elsewhere).append(lead)
     if route is not None and not route.retry_pending and not piece.is_personal:
         leads = [lead for lead in leads if lead.route_id != route.id or lead.reason is None]
     return leads, elsewhere

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.assigner.assigning import PAGE, assign
 from services.assigner.changing import change
-from services.assigner.facts import Glance, Route, Routes, match
+from services.assigner.facts import Glance, Route, Routes
 from services.assigner.handing import give_by_hand
 from services.assigner.pieces import Book, Lifecycle, Piece, Refused, RouteBatch
 from services.assigner.queries.leads import glance, leads_by_key, waiting_leads
@@ -188,7 +188,7 @@ def _by_route(
     groups: dict[tuple[int | None, date | None], list[int]] = defaultdict(list)
     for lead in leads:
         if lead.is_waiting:
-            found = match(lead, routes)
+            found = routes.match(lead)
             groups[found.id if found else None, (days or {}).get(lead.lead_id)].append(lead.id)
         elif request is not None and request.to_agent_code is not None and lead.is_held:
             groups[lead.route_id, None].append(lead.id)

@@ -191,17 +191,21 @@ class Route(Struct, frozen=True):
 class Routes(dict[int, Route]):
     """The enabled routes by id, and what tells this state of all routes from every other."""
 
-    def __init__(self, routes: Mapping[int, Route], as_of: str) -> None:
+    def __init__(self, routes: Mapping[int, Route], as_of: str = "") -> None:
         super().__init__(routes)
         self.as_of = as_of
+        self._matched: dict[tuple[int, str | None, int | None], Route | None] = {}
+
+    def match(self, lead: Glance) -> Route | None:
+        """Give the route of a lead: the best that matches, also when nobody on it is eligible."""
+        by = lead.source_id, lead.store_code, lead.business_line_id
+        if by not in self._matched:
+            matching = [route for route in self.values() if route.matches(lead)]
+            self._matched[by] = min(matching, key=lambda route: route.rank, default=None)
+        return self._matched[by]
 
     def at(self, route_id: int | None, sequence: int | None) -> Routes:
         """Give them with the sequence number that one has come to, which is no part of what `as_of` tells."""
         if route_id is None or sequence is None or route_id not in self:
             return self
         return Routes({**self, route_id: replace(self[route_id], sequence=sequence)}, self.as_of)
-
-
-def match(lead: Glance, routes: Mapping[int, Route]) -> Route | None:
-    """Give the route of a lead: the best that matches, also when nobody on it is eligible."""
-    return min((route for route in routes.values() if route.matches(lead)), key=lambda route: route.rank, default=None)

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.assigner.assigning import assign
 from services.assigner.deciding import Moment, decide_by_hand, today
-from services.assigner.facts import Lead, Member, Route, match
+from services.assigner.facts import Lead, Member, Route
 from services.assigner.giving import Occasion, give, take_away
 from services.assigner.pieces import RouteBatch
 from services.assigner.queries.counters import hold_agents
@@ -35,7 +35,7 @@ async def give_by_hand(tx: AsyncConnection, piece: RouteBatch) -> Sequence[Event
     moment = Moment(at, today(route, at))
     await lock_assignments(tx, piece.lead_ids or ())
     leads = await leads_by_id(tx, piece.lead_ids or ())
-    waiting = [lead for lead in leads if lead.is_waiting and match(lead, routes) is route]
+    waiting = [lead for lead in leads if lead.is_waiting and routes.match(lead) is route]
     held = [lead for lead in leads if lead.is_held and lead.route_id == route.id]
     rows = await _rows(tx, route, piece.to_agent_code, moment, held)
     others = [lead for lead in held if lead.agent_id != rows[0].agent_id]

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.assigner import policies
 from services.assigner.changing import look_again
 from services.assigner.deciding import Moment, decide, today
-from services.assigner.facts import Lead, Route, Status, match
+from services.assigner.facts import Lead, Route, Status
 from services.assigner.giving import Given, Occasion, give, take_away
 from services.assigner.policies import PolicyError
 from services.assigner.policies.params import Params
@@ -79,9 +79,9 @@ async def _run(tx: AsyncConnection, route_id: int, request: LotRequested) -> Seq
     moment = Moment(await now(tx), day, is_lot=True)
     params = _params(route)
     waiting, unbegun = await _collect(tx, route, params)
-    ours = [lead for lead in unbegun if match(lead, routes) is route]
+    ours = [lead for lead in unbegun if routes.match(lead) is route]
     taken = await take_away(tx, ours, TAKEN_BACK, moment.now)
-    leads = [*(lead for lead in waiting if match(lead, routes) is route), *taken.leads]
+    leads = [*(lead for lead in waiting if routes.match(lead) is route), *taken.leads]
     given = await give(
         tx,
         route,
@@ -92,7 +92,7 @@ async def _run(tx: AsyncConnection, route_id: int, request: LotRequested) -> Seq
     )
     if params.raise_stage:
         await raise_stages(tx, [each.lead.id for each in given.decided.assigned])
-    elsewhere = [lead for lead in waiting if match(lead, routes) is not route]
+    elsewhere = [lead for lead in waiting if routes.match(lead) is not route]
     return [*given.events, *look_again(elsewhere), await _finish(tx, route, request, lot_id, given)]
 
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from msgspec import structs
 
 from services.assigner.eligibility import for_store, why_not
-from services.assigner.facts import Lead, Member, Route, Status, match
+from services.assigner.facts import Lead, Member, Route, Routes, Status
 
 #: Source, store and business line of leads: what routes match.
 Kind = tuple[int, str | None, int | None]
@@ -57,8 +57,8 @@ class Setup:
 
     def taker(self, lead: Lead) -> RouteSetup | None:
         """The route that a lead comes to."""
-        routes = {each.route.id: each.route for each in self.enabled}
-        found = match(lead, routes)
+        routes = Routes({each.route.id: each.route for each in self.enabled})
+        found = routes.match(lead)
         return next((each for each in self.enabled if each.route is found), None)
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.assigner.facts import Lead, match
+from services.assigner.facts import Lead, Routes
 from tests.assigning import a_lead, a_route, optional
 
 LEAD = a_lead(source_id=1, store_code="S", business_line_id=2)
@@ -34,12 +34,12 @@ LEAD = a_lead(source_id=1, store_code="S", business_line_id=2)
 def test_the_best_route_that_matches(routes: list[dict[str, Any]], expected: int | None) -> None:
     known = [a_route(id=n, **facts) for n, facts in enumerate(routes, 1)]
     for order in permutations(known):
-        found = match(LEAD, {route.id: route for route in order})
+        found = Routes({route.id: route for route in order}).match(LEAD)
         assert (found.id if found else None) == expected
 
 
 def test_a_lead_without_a_store_is_on_no_route_of_a_store() -> None:
-    assert match(a_lead(), {1: a_route(store_code="S")}) is None
+    assert Routes({1: a_route(store_code="S")}).match(a_lead()) is None
 
 
 fields = st.fixed_dictionaries(
@@ -55,7 +55,7 @@ fields = st.fixed_dictionaries(
 def test_no_route_that_matches_is_better(routes: list[tuple[dict[str, Any], int]], facts: dict[str, Any]) -> None:
     lead: Lead = a_lead(**facts | {"source_id": facts["source_id"] or 1})
     known = {n: a_route(id=n, priority=priority, **each) for n, (each, priority) in enumerate(routes, 1)}
-    found = match(lead, known)
+    found = Routes(known).match(lead)
 
     matching = [
         (-sum(value is not None for value in each.values()), priority, n)
