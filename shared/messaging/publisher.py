@@ -18,8 +18,8 @@ from shared.messaging.topology import EVENTS_EXCHANGE, REQUEUE_EXCHANGE, queues_
 log = structlog.get_logger(__name__)
 
 CHUNK = 500
-#: By events, not by rows: where each batch is one lead, a few rows' confirms must not hold up the next batch.
-EVENTS_IN_FLIGHT = 4_000
+#: What may be unconfirmed. Where each batch is one lead, the confirms of a few rows must not hold up the next batch.
+EVENTS_IN_FLIGHT, ROWS_IN_FLIGHT = 4_000, 200
 #: To a queue that is not there, past all exchanges of ours: the broker confirms it and throws it away.
 PROBE = Outgoing("leadline.probe", b"", exchange="", is_mandatory=False)
 SHORT_OF_ROOM = "the broker takes nothing in: it is short of disk or memory"
@@ -216,16 +216,21 @@ class Dispatch:
         self._confirmed -= row_ids
 
     async def send(self, row: OutboxRow) -> None:
-        """Begin to publish a committed row; waits first while too many are unconfirmed."""
-        while self._events >= EVENTS_IN_FLIGHT:
+        """Begin to publish a committed row; waits first while too much is unconfirmed.
+
+        One that is on its way already, as a relay has found it due while it waited here, is left to that.
+        """
+        while self._events >= EVENTS_IN_FLIGHT or len(self._tasks) >= ROWS_IN_FLIGHT:
             await asyncio.wait(self._tasks.values(), return_when=asyncio.FIRST_COMPLETED)
+        if row.id in self._tasks:
+            return
         self._events += len(row.messages)
         task = self._tasks[row.id] = asyncio.create_task(self._publish(row))
         task.add_done_callback(lambda _: self._ended(row))
 
     def _ended(self, row: OutboxRow) -> None:
-        del self._tasks[row.id]
         self._events -= len(row.messages)
+        del self._tasks[row.id]
 
     async def _publish(self, row: OutboxRow) -> None:
         try:
