@@ -125,13 +125,17 @@ class ConsumerChannel:
 
     def ack(self, tag: int, *, is_multiple: bool) -> None:
         """Acknowledge a delivery, or all that are open up to it."""
+        self._settle(frames.acknowledged(tag, is_multiple=is_multiple, channel=self._channel.number))
+
+    def hand_back(self, tag: int) -> None:
+        """Return a delivery to the queue untouched."""
+        self._settle(frames.handed_back(tag, channel=self._channel.number))
+
+    def _settle(self, frame: bytes) -> None:
+        """All that settles goes this one way: an ack of all up to a tag must not overtake what was handed back."""
         if self._channel.is_closed:
             raise ChannelInvalidStateError(f"{self._channel!r} closed")
-        self._wire.write(frames.acknowledged(tag, is_multiple=is_multiple, channel=self._channel.number))
-
-    async def hand_back(self, tag: int) -> None:
-        """Return a delivery to the queue untouched."""
-        await self._channel.basic_nack(tag, requeue=True, wait=False)
+        self._wire.write(frame)
 
 
 @asynccontextmanager
@@ -144,7 +148,7 @@ async def open_consumer_channel(connection: AbstractConnection) -> AsyncIterator
         yield ConsumerChannel(underlay, connection.wire, _tapped(connection, underlay))
     finally:
         with suppress(*BROKER_ERRORS), _speaking():
-            await channel.close()  # sends what is queued, acknowledgements too; closing the connection would drop it
+            await channel.close()  # sends what the client has queued; closing the connection would drop it
 
 
 async def _bypassed(message: object) -> None:

@@ -26,6 +26,7 @@ HEARTBEAT = b"\x08\x00\x00\x00\x00\x00\x00\xce"
 #: Class `basic` and its methods, as a payload begins.
 PUBLISH, RETURN, DELIVER = b"\x00\x3c\x00\x28", b"\x00\x3c\x00\x32", b"\x00\x3c\x00\x3c"
 ACK, NACK = b"\x00\x3c\x00\x50", b"\x00\x3c\x00\x78"
+_REQUEUE = 0b10
 _BASIC = b"\x00\x3c\x00\x00"
 _PERSISTENT = b"\x02"
 #: Content type, headers, delivery mode, message id, timestamp, type, app id; and with it the correlation id.
@@ -52,14 +53,14 @@ def published(message: Outgoing, app_id: str, message_id: str, *, channel: int, 
             _BASIC,
             _LONG.pack(len(body)),
             _WITH_CORRELATION_ID if has_key else _FLAGS,
-            _same(message.content_type),
+            _short_of_few(message.content_type),
             table(message.headers),
             _PERSISTENT,
             bytes((len(key),)) + key if has_key else b"",
             short(message_id),
             _LONG.pack(int(time.time())),
-            _same(message.type or message.routing_key),
-            _same(app_id),
+            _short_of_few(message.type or message.routing_key),
+            _short_of_few(app_id),
         )
     )
     return b"".join(
@@ -75,8 +76,7 @@ def published(message: Outgoing, app_id: str, message_id: str, *, channel: int, 
 
 @lru_cache(maxsize=1_000)
 def _publish(exchange: str, routing_key: str, *, is_mandatory: bool, channel: int) -> bytes:
-    payload = PUBLISH + b"\x00\x00" + short(exchange) + short(routing_key) + bytes((is_mandatory,))
-    return FRAME.pack(METHOD, channel, len(payload)) + payload + FRAME_END
+    return _method(PUBLISH + b"\x00\x00" + short(exchange) + short(routing_key) + bytes((is_mandatory,)), channel)
 
 
 def _bodies(body: bytes, channel: int, size: int) -> list[bytes]:
@@ -93,7 +93,7 @@ def short(value: str) -> bytes:
 
 
 #: For what is the same few all the time.
-_same = lru_cache(maxsize=1_000)(short)
+_short_of_few = lru_cache(maxsize=1_000)(short)
 
 
 def table(headers: Mapping[str, Any]) -> bytes:
@@ -109,7 +109,15 @@ def table(headers: Mapping[str, Any]) -> bytes:
 
 def acknowledged(tag: int, *, is_multiple: bool, channel: int) -> bytes:
     """Give the frame that acknowledges a delivery, or all that are open up to it."""
-    payload = ACK + _TAG.pack(tag, is_multiple)
+    return _method(ACK + _TAG.pack(tag, is_multiple), channel)
+
+
+def handed_back(tag: int, *, channel: int) -> bytes:
+    """Give the frame that returns a delivery to its queue."""
+    return _method(NACK + _TAG.pack(tag, _REQUEUE), channel)
+
+
+def _method(payload: bytes, channel: int) -> bytes:
     return FRAME.pack(METHOD, channel, len(payload)) + payload + FRAME_END
 
 
@@ -120,7 +128,7 @@ def delivery(method: bytes, header: bytes, body: bytes) -> Delivery:
     """Give what a delivery's three payloads say. `method` begins with `DELIVER`."""
     place = 5 + method[4]  # past the consumer tag
     tag, is_redelivered = _TAG.unpack_from(method, place)
-    exchange, routing_key = _routed(method[place + _TAG.size :])
+    exchange, routing_key = _address(method[place + _TAG.size :])
     properties = _properties(header)
     return Delivery(
         tag=tag,
@@ -137,10 +145,10 @@ def delivery(method: bytes, header: bytes, body: bytes) -> Delivery:
 
 
 @lru_cache(maxsize=256)
-def _routed(by: bytes) -> tuple[str, str]:
+def _address(payload: bytes) -> tuple[str, str]:
     """Give exchange and routing key: the same few all the time."""
-    exchange, place = _short(by, 0)
-    return exchange, _short(by, place)[0]
+    exchange, place = _short(payload, 0)
+    return exchange, _short(payload, place)[0]
 
 
 def body_size(header: bytes) -> int:

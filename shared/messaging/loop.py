@@ -145,7 +145,7 @@ class _Session:
                 wake.cancel()
         if not self._channel.lost.is_set():
             await self._channel.cancel()
-            await self._settlement.hand_back_all()
+            self._settlement.hand_back_all()
 
     def _tell_of_consuming(self) -> None:
         """Once a channel: only what the broker has answered counts."""
@@ -201,7 +201,7 @@ class _Session:
             await self._processor.process(clean)
             if self._is_over():
                 return
-        await self._settlement.hand_back(arrival.delivery for arrival in returned)
+        self._settlement.hand_back(arrival.delivery for arrival in returned)
 
 
 async def _is_set_within(event: asyncio.Event, seconds: float) -> bool:

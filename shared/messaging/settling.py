@@ -79,7 +79,7 @@ class Settlement:
         if settled := before - len(self._ledger):
             self._observer.observe(Settled(self._queue, end, settled))
         for ack in acks:
-            with self._until_lost():
+            with self._unless_lost():
                 self._channel.ack(ack.tag, is_multiple=ack.is_multiple)
 
     async def bury(self, delivery: Delivery, failure: Failure) -> None:
@@ -118,17 +118,17 @@ class Settlement:
             copy = copy_of(delivery, exchange=REQUEUE_EXCHANGE, routing_key=f"held.{self._queue}")
             await self._publish_then_settle(copy, delivery, "put_back")
 
-    async def hand_back(self, deliveries: Iterable[Delivery]) -> None:
+    def hand_back(self, deliveries: Iterable[Delivery]) -> None:
         """Return deliveries untouched."""
         for tag in self._ledger.release(delivery.tag for delivery in deliveries):
-            with self._until_lost():
-                await self._channel.hand_back(tag)
+            with self._unless_lost():
+                self._channel.hand_back(tag)
 
-    async def hand_back_all(self) -> None:
+    def hand_back_all(self) -> None:
         """Return all that is unsettled untouched, before the channel is closed."""
         for tag in self._ledger.release_all():
-            with self._until_lost():
-                await self._channel.hand_back(tag)
+            with self._unless_lost():
+                self._channel.hand_back(tag)
 
     async def _replace(self, delivery: Delivery, failure: Failure, exchange: str, routing_key: str, end: End) -> None:
         copy = failed_copy(
@@ -163,7 +163,7 @@ class Settlement:
         return not done
 
     @contextmanager
-    def _until_lost(self) -> Iterator[None]:
+    def _unless_lost(self) -> Iterator[None]:
         try:
             yield
         except BROKER_ERRORS as error:

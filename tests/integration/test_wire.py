@@ -63,6 +63,28 @@ async def test_messages_arrive_as_they_were_sent(amqp_url: str) -> None:
     assert all(each.headers == headers for each in got)
 
 
+async def test_what_is_handed_back_is_not_acknowledged_with_what_came_after_it(amqp_url: str) -> None:
+    """An acknowledgement of all up to a tag comes behind the return of one of them."""
+    got: list[Delivery] = []
+    async with broker.connect(amqp_url, "test") as connection:
+        async with connection.channel() as channel:
+            await topology.declare(channel)
+        publishing = await broker.open_publishing_channel(connection)
+        await publishing.publish([Outgoing("lead.created", b"%d" % number) for number in range(5)], "test")
+        async with broker.open_consumer_channel(connection) as consuming:
+            await consuming.consume("ingest", prefetch=5, on_delivery=got.append)
+            await eventually(lambda: len(got) == 5)
+            await consuming.cancel()
+            consuming.hand_back(got[1].tag)
+            consuming.ack(got[3].tag, is_multiple=True)
+        left: list[Delivery] = []
+        async with broker.open_consumer_channel(connection) as consuming:
+            await consuming.consume("ingest", prefetch=5, on_delivery=left.append)
+            await eventually(lambda: len(left) == 2)
+
+    assert sorted(each.body for each in left) == [b"1", b"4"]
+
+
 async def test_a_connection_that_is_lost_fails_what_is_unconfirmed(amqp_url: str) -> None:
     """Nobody waits for a confirm that will not come."""
     async with broker.connect(amqp_url, "test") as connection:

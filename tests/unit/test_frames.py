@@ -131,6 +131,8 @@ def test_a_short_string_over_255_bytes_is_refused() -> None:
 
 
 @given(st.integers(1, 2**63 - 1), st.booleans(), st.integers(1, 2_047))
-def test_an_acknowledgement_is_what_the_library_makes(tag: int, is_multiple: bool, channel: int) -> None:
+def test_what_settles_is_what_the_library_makes(tag: int, is_multiple: bool, channel: int) -> None:
     made = frame.marshal(commands.Basic.Ack(tag, is_multiple), channel)
     assert frames.acknowledged(tag, is_multiple=is_multiple, channel=channel) == made
+    made = frame.marshal(commands.Basic.Nack(tag, requeue=True), channel)
+    assert frames.handed_back(tag, channel=channel) == made
