@@ -176,3 +176,14 @@ async def test_the_views(database_url: str) -> None:
             "cre_total_leads_after": 5,
             "assignment_method": "fair",
         }
+
+
+async def test_the_outbox_is_not_compressed(database_url: str) -> None:
+    """What `alembic check` does not look at."""
+    async with connected(database_url) as connection:
+        stored = await connection.fetch("""
+            SELECT attname, attstorage FROM pg_attribute
+            WHERE attrelid = 'outbox'::regclass AND atttypid = 'text[]'::regtype
+        """)
+    assert {row["attname"] for row in stored} == {"types", "keys", "bodies", "traceparents"}
+    assert {row["attstorage"] for row in stored} == {b"e"}
