@@ -303,7 +303,7 @@ class Acknowledged:
 
     is_lost = is_stopping = False
 
-    async def settle(self, deliveries: Iterable[Delivery]) -> None:
+    def settle(self, deliveries: Iterable[Delivery]) -> None:
         list(deliveries)
 
     async def retry(self, delivery: Delivery, failure: object) -> None:

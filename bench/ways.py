@@ -31,7 +31,7 @@ class Setting:
 
 
 #: The queues of each way but ours.
-THREE = ("created", "accepted", "assigned")
+PEER_QUEUES = ("created", "accepted", "assigned")
 
 
 class Way(Protocol):
@@ -101,7 +101,7 @@ class _Peer(ABC):
 
     async def set_up(self, ground: Ground) -> Setting:
         amqp_url = ground.corner(self.name)
-        await declare(amqp_url, THREE, _declare_three)
+        await declare(amqp_url, PEER_QUEUES, _declare_three)
         database_url = await self._database(ground)
         environment = {"BENCH_AMQP_URL": amqp_url, "BENCH_DATABASE_URL": database_url}
         return Setting(amqp_url, environment, self.stages(), "assigned")
@@ -128,7 +128,7 @@ class _Peer(ABC):
 
 
 async def _declare_three(channel: AbstractChannel) -> None:
-    for queue in THREE:
+    for queue in PEER_QUEUES:
         await channel.declare_queue(queue, durable=True, arguments=QUORUM)
 
 
