@@ -191,7 +191,7 @@ def _after(members: Roster, rows: Roster, leads: Sequence[Lead], answer: Answer)
     for lead, choice in zip(leads, answer.choices, strict=True):
         if choice.agent_id is not None:
             received[choice.agent_id].append(lead)
-    got = {agent_id: (rows.row(agent_id), leads) for agent_id, leads in received.items()}
+    got = {agent_id: (rows.row(agent_id), its) for agent_id, its in received.items()}
     return members.after(got, answer.lines if rows is members else None)
 
 
@@ -233,7 +233,7 @@ def _facts(groups: Sequence[Group], members: Roster, moment: Moment) -> dict[str
     over all routes only of the chosen; the others stand behind the boundary.
     """
     chosen = {choice.agent_id for group in groups for choice in group.answer.choices}
-    limits = [(each, each.max_load) for each in members if each.max_load is not None] if members.has_limits else []
+    limited = [(each, each.max_load) for each in members if each.max_load is not None] if members.has_limits else []
     return {
         "now": moment.now.isoformat(),
         "answers": [
@@ -247,7 +247,7 @@ def _facts(groups: Sequence[Group], members: Roster, moment: Moment) -> dict[str
         ],
         "loads": {
             member.agent_id: member.open_load
-            for member, max_load in limits
+            for member, max_load in limited
             if moment.is_lot or member.agent_id in chosen or member.open_load >= max_load
         },
     }

@@ -198,11 +198,11 @@ class Routes(dict[int, Route]):
 
     def match(self, lead: Glance) -> Route | None:
         """Give the route of a lead: the best that matches, also when nobody on it is eligible."""
-        by = lead.source_id, lead.store_code, lead.business_line_id
-        if by not in self._matched:
+        kind = lead.source_id, lead.store_code, lead.business_line_id
+        if kind not in self._matched:
             matching = [route for route in self.values() if route.matches(lead)]
-            self._matched[by] = min(matching, key=lambda route: route.rank, default=None)
-        return self._matched[by]
+            self._matched[kind] = min(matching, key=lambda route: route.rank, default=None)
+        return self._matched[kind]
 
     def at(self, route_id: int | None, sequence: int | None) -> Routes:
         """Give them with the sequence number that one has come to, which is no part of what `as_of` tells."""

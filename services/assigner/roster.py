@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, overload
 
@@ -28,11 +28,12 @@ class _Lasting:
         return any(row.max_load is not None for row in self._rows)
 
     @cached_property
-    def places(self) -> Mapping[int, Sequence[int]]:
-        places: dict[int, list[int]] = defaultdict(list)
-        for place, row in enumerate(self._rows):
-            places[row.agent_id].append(place)
-        return places
+    def indices(self) -> Mapping[int, Sequence[int]]:
+        """Of each agent's rows."""
+        indices: dict[int, list[int]] = defaultdict(list)
+        for index, row in enumerate(self._rows):
+            indices[row.agent_id].append(index)
+        return dict(indices)
 
 
 class Roster(Sequence[Member]):
@@ -61,7 +62,7 @@ class Roster(Sequence[Member]):
 
     def row(self, agent_id: int) -> Member:
         """Give an agent's row, the first where it has several. KeyError if it is no member."""
-        return self._rows[self._lasting.places[agent_id][0]]
+        return self._rows[self._lasting.indices[agent_id][0]]
 
     def after(self, received: Mapping[int, tuple[Member, Sequence[Lead]]], lines: Lines | None) -> Roster:
         """Give the members as they are after agents have received leads, each by the row that is given with them.
@@ -70,16 +71,19 @@ class Roster(Sequence[Member]):
         """
         rows = list(self._rows)
         for agent_id, (by, leads) in received.items():
-            for place in self._lasting.places[agent_id]:
-                rows[place] = rows[place].after(leads, by_this_row=rows[place].store_code == by.store_code)
+            for index in self._lasting.indices[agent_id]:
+                rows[index] = rows[index].after(leads, by_this_row=rows[index].store_code == by.store_code)
         return Roster(rows, lines, lasting=self._lasting)
 
     @overload
-    def __getitem__(self, place: int) -> Member: ...
+    def __getitem__(self, index: int) -> Member: ...
     @overload
-    def __getitem__(self, place: slice) -> Sequence[Member]: ...
-    def __getitem__(self, place: int | slice) -> Member | Sequence[Member]:
-        return self._rows[place]
+    def __getitem__(self, index: slice) -> Sequence[Member]: ...
+    def __getitem__(self, index: int | slice) -> Member | Sequence[Member]:
+        return self._rows[index]
+
+    def __iter__(self) -> Iterator[Member]:
+        return iter(self._rows)
 
     def __len__(self) -> int:
         return len(self._rows)

@@ -45,6 +45,7 @@ class Statement:
         Raises:
             asyncpg.PostgresError: what the server says.
             asyncpg.InterfaceError: the connection is closed, or a value is none of its parameter's type.
+            TypeError: what is given for texts is no list of texts and None.
         """
         arguments = [values[name] for name in self._names]
         sql = self._sql
@@ -57,11 +58,12 @@ class Statement:
         """Give the arguments with each array of texts as one text; None if one of these would be split otherwise."""
         found: list[Any] = []
         for name, argument in zip(self._names, arguments, strict=True):
-            if name in self._texts and argument is not None:
-                argument = joined(argument)  # noqa: PLW2901
-                if argument is None:
-                    return None
-            found.append(argument)
+            if name not in self._texts or argument is None:
+                found.append(argument)
+            elif (one := joined(argument)) is not None:
+                found.append(one)
+            else:
+                return None
         return found
 
 

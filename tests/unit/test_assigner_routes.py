@@ -42,6 +42,19 @@ def test_a_lead_without_a_store_is_on_no_route_of_a_store() -> None:
     assert Routes({1: a_route(store_code="S")}).match(a_lead()) is None
 
 
+def test_what_was_matched_is_matched_again_by_the_routes_as_they_are() -> None:
+    routes = Routes({1: a_route(store_code="S")}, "as of then")
+    for lead, found in ((LEAD, 1), (a_lead(), None)):
+        assert [(route.id if (route := routes.match(lead)) else None) for _ in range(2)] == [found, found]
+
+    later = routes.at(1, 7)
+
+    assert later.as_of == "as of then"
+    assert (route := later.match(LEAD)) is not None
+    assert route is later[1]
+    assert route.sequence == 7
+
+
 fields = st.fixed_dictionaries(
     {
         "source_id": optional(st.integers(1, 2)),

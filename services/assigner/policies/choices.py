@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
 from services.assigner.facts import Member
-
-if TYPE_CHECKING:  # who lines members up tells with it who may get a lead
-    from services.assigner.policies.lines import Lines
+from services.assigner.policies.lines import Lines
 
 
 class Choice(Struct, frozen=True):

@@ -22,18 +22,18 @@ class Lines:
 
     def __init__(self, members: Sequence[Member], place: Callable[[Member, Any], Place], params: Any) -> None:
         """Line members up by their `place`, which `params` has a say in, or go on from how a roster has them."""
-        self.by = place, params
+        self.order = place, params
         #: Who has received, as it was before.
         self.before: dict[int, Member] = {}
         self._lines: dict[Kind, list[Place]] = {}
         known = members.lines if isinstance(members, Roster) else None
-        if known is not None and known.by == self.by:
+        if known is not None and known.order == self.order:
             self._now, self._kind, self._known = known.handover()
         else:
             self._now, self._kind, self._known = {member.agent_id: member for member in members}, kinds(members), {}
 
     def handover(self) -> tuple[dict[int, Member], Callable[[Lead], Kind], Mapping[Kind, Sequence[Place]]]:
-        """Give the members as they are now, what tells kinds apart, and all lines: copies, or never changed again."""
+        """Give the members as they are now, what tells kinds apart, and all lines. Nothing is given from here then."""
         return dict(self._now), self._kind, {**self._known, **self._lines}
 
     def give(self, lead: Lead) -> int | None:
@@ -78,7 +78,7 @@ class Lines:
         return line
 
     def _place(self, member: Member) -> Place:
-        place, params = self.by
+        place, params = self.order
         return place(member, params)
 
     def _front(self, line: list[Place], lead: Lead) -> Member | None:
