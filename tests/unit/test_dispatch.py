@@ -69,7 +69,7 @@ async def test_a_row_that_is_on_its_way_is_not_sent_beside_itself(monkeypatch: p
     slow.answer.set_result(None)
     await dispatch.settled(1)
 
-    assert (dispatch.confirmed, dispatch.held) == ({1}, {1})
+    assert dispatch.confirmed == dispatch.held == {1}
     await asyncio.wait_for(dispatch.send(a_row(2, events=6)), 1)
     await asyncio.wait_for(dispatch.send(a_row(3, events=6)), 1)
 

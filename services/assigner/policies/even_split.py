@@ -126,7 +126,7 @@ def _with_room(scene: Scene, member: Member, more: int) -> tuple[list[int], Mapp
     raised: dict[str, Any] = {**caps}
     changed = structs.replace(member, **raised)
     members = [changed if other.agent_id == member.agent_id else other for other in scene.members]
-    answer = scene.answer if changed == member else even_split(scene.leads, members, scene.params)
+    answer = scene.answer if members == list(scene.members) else even_split(scene.leads, members, scene.params)
     owners = {choice.lead_id: choice.agent_id for choice in answer.choices}
     needed = caps_for(scene.lead, member, _after(scene, owners, member))
     return _block(_group(scene, members), owners, member), needed
