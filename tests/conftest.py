@@ -35,7 +35,7 @@ PREFIX = "leadline_test"
 OURS = f"{PREFIX}_{os.getpid()}"
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "alone")
 #: A server that is killed loses nothing by these, only a machine would.
-QUICK = {"fsync": "off", "full_page_writes": "off", "max_wal_size": "256MB"}
+QUICK = {"fsync": "off", "full_page_writes": "off", "max_wal_size": "256MB", "shared_buffers": "128MB"}
 
 
 @pytest.fixture(scope="session")
