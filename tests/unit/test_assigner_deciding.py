@@ -276,6 +276,7 @@ OF_TWO_LINES = [
 @given(st.lists(some_leads(), min_size=2, max_size=4), some_members() | some_members(rows_for_stores=True), routes)
 @example(FROM_TWO_LINES, [a_member(1, assigned_count=2), *OF_TWO_LINES], a_route(policy="fair"))
 @example(FROM_TWO_LINES, [a_member(1, assigned_count=2, max_daily_leads=1), *OF_TWO_LINES], a_route(policy="fair"))
+@example(FROM_TWO_LINES, [a_member(1, assigned_count=2, max_daily_leads=1), *OF_TWO_LINES[1:]], a_route(policy="fair"))
 def test_batch_after_batch_is_as_if_the_members_were_read_each_time(
     batches: list[list[Lead]], members: list[Member], route: Route
 ) -> None:

@@ -38,7 +38,7 @@ class Lines:
 
     def give(self, lead: Lead) -> int | None:
         """Give the lead to the first in line who may get it, or to nobody."""
-        front = self._front(self._line(lead), lead)
+        front = self._front(self._line(lead), lambda member: why_not(lead, member) is not None)
         if front is None:
             return None
         self.before.setdefault(front.agent_id, front)
@@ -55,16 +55,8 @@ class Lines:
 
     def _first_without(self, line: list[Place]) -> Place | None:
         """The first in line of those who have received nothing: whoever else is before it is taken out of a copy."""
-        left = list(line)
-        while left:
-            member = self._now[left[0][1]]
-            if member.agent_id in self.before or standing(member) is not None:
-                heappop(left)
-            elif left[0] != (now := self._place(member)):
-                heapreplace(left, now)
-            else:
-                return now
-        return None
+        first = self._front(list(line), lambda member: member.agent_id in self.before or standing(member) is not None)
+        return None if first is None else self._place(first)
 
     def _line(self, lead: Lead) -> list[Place]:
         kind = self._kind(lead)
@@ -81,11 +73,11 @@ class Lines:
         place, params = self.order
         return place(member, params)
 
-    def _front(self, line: list[Place], lead: Lead) -> Member | None:
+    def _front(self, line: list[Place], is_out: Callable[[Member], bool]) -> Member | None:
         """The first in line as it stands now: a place in the line may be one from before its member received."""
         while line:
             member = self._now[line[0][1]]
-            if why_not(lead, member) is not None:
+            if is_out(member):
                 heappop(line)
             elif line[0] != (now := self._place(member)):
                 heapreplace(line, now)
