@@ -17,6 +17,7 @@ _PARAMETER = re.compile(r"(?<![:\w]):([a-z]\w*)")
 _TEXTS = re.compile(r"CAST\(:([a-z]\w*) AS text\[\]\)")
 #: What stands between texts that travel as one, and for none.
 BETWEEN, NO_TEXT = "\x1f", "\x1a"
+_SPLIT = rf"string_to_array(:\1, chr({ord(BETWEEN)}), chr({ord(NO_TEXT)}))"
 NOTHING: Mapping[str, Any] = {}
 
 
@@ -32,7 +33,7 @@ class Statement:
         self._names = tuple(dict.fromkeys(_PARAMETER.findall(sql)))
         self._texts = frozenset(_TEXTS.findall(sql))
         self._sql = self._numbered(sql)
-        self._sql_of_one = self._numbered(_TEXTS.sub(r"string_to_array(:\1, E'\\x1f', E'\\x1a')", sql))
+        self._sql_of_one = self._numbered(_TEXTS.sub(_SPLIT, sql))
 
     def _numbered(self, sql: str) -> str:
         return _PARAMETER.sub(lambda found: f"${self._names.index(found[1]) + 1}", sql)
@@ -69,10 +70,9 @@ class Statement:
 
 def joined(texts: Sequence[str | None]) -> str | None:
     """Give texts as one that `string_to_array` splits into just these; None if there is no such text."""
-    nulls = texts.count(None)
-    one = BETWEEN.join([NO_TEXT if text is None else text for text in texts] if nulls else texts)  # type: ignore[arg-type]
+    one = BETWEEN.join([NO_TEXT if text is None else text for text in texts])
     is_split_right = one.count(BETWEEN) == max(len(texts) - 1, 0) and (one != "" or not texts)
-    return one if is_split_right and one.count(NO_TEXT) == nulls else None
+    return one if is_split_right and one.count(NO_TEXT) == texts.count(None) else None
 
 
 def driver_of(connection: AsyncConnection) -> Connection[Record]:

@@ -55,7 +55,7 @@ def test_a_value_that_is_missing_is_said_by_name() -> None:
 
 OF_TEXTS = "SELECT CAST(:ids AS bigint[]), CAST(:names AS text[])"
 ARRAYS = "SELECT CAST($1 AS bigint[]), CAST($2 AS text[])"
-AS_ONE = "SELECT CAST($1 AS bigint[]), string_to_array($2, E'\\x1f', E'\\x1a')"
+AS_ONE = "SELECT CAST($1 AS bigint[]), string_to_array($2, chr(31), chr(26))"
 
 
 @pytest.mark.parametrize(
