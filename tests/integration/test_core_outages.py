@@ -42,6 +42,7 @@ from tests.proxy import Fate, Proxy, open_proxy
 from tests.waiting import eventually
 
 BATCHES = int(os.environ.get("LEADLINE_OUTAGES", "0"))
+in_long_form = pytest.mark.skipif(not BATCHES, reason="too long for every day: LEADLINE_OUTAGES=1000 has it run")
 #: What the issue asks for; a statement has 12 s, and then a probe.
 NOTICED_WITHIN_S = 15
 SINGLY = Subscription("assigner", SUBSCRIPTION.events, batch_size=1)
@@ -289,7 +290,7 @@ def long(trouble: Trouble, rounds: int) -> Case:
     return Case(trouble, within=60, rounds=rounds, leads=BATCHES)
 
 
-@pytest.mark.skipif(not BATCHES, reason="the long form")
+@in_long_form
 async def test_a_thousand_batches_among_troubles(ground: Ground, watch: Watch) -> None:
     """Each trouble comes again and again among its thousand batches, and each time it is noticed and over in time."""
     cases = {
@@ -301,13 +302,13 @@ async def test_a_thousand_batches_among_troubles(ground: Ground, watch: Watch) -
     await survive_all(cases, ground, watch)
 
 
-@pytest.mark.skipif(not BATCHES, reason="the long form")
+@in_long_form
 async def test_a_thousand_batches_and_a_server_that_freezes(ground: Ground, watch: Watch) -> None:
     """The same, with a server that is stopped in its tracks ten times."""
     await survive_all({"frozen": long(freezing(ground), 10)}, ground, watch)
 
 
-@pytest.mark.skipif(not BATCHES, reason="the long form")
+@in_long_form
 @pytest.mark.parametrize("seed", [1, 2, 3])
 async def test_a_thousand_batches_whose_answers_are_lost(ground: Ground, watch: Watch, seed: int) -> None:
     """Of a thousand commits a third loses its answer."""
