@@ -74,6 +74,53 @@ async def test_an_update_that_changes_nothing(connection: Connection) -> None:
     assert (of_version["name"], of_version["version"]) == ("b", old["version"] + 1)
 
 
+async def test_a_record_has_all_columns(connection: Connection) -> None:
+    """Also of the tables whose columns are named in their triggers: add a column, and `audit_in_order` is due again."""
+    await connection.execute("INSERT INTO sources (name) VALUES ('META')")
+    await connection.execute("INSERT INTO leads (lead_id, source_id, created_at) SELECT 'X1', id, now() FROM sources")
+    await connection.execute("INSERT INTO assignments (lead_id) SELECT id FROM leads")
+    await connection.execute("UPDATE leads SET stage = 2, repeats = 1")
+    await connection.execute("UPDATE assignments SET reason = 'no_agent'")
+    found = [record for record in await audited(connection) if record[0] != "sources"]
+    rows = {table: dict(await connection.fetchrow(f"SELECT * FROM {table}")) for table in ("leads", "assignments")}
+    assert [(table, action) for table, action, _, _ in found] == [
+        ("assignments", "INSERT"),
+        ("assignments", "UPDATE"),
+        ("leads", "INSERT"),
+        ("leads", "UPDATE"),
+    ]
+    for (table, _, _, inserted), (_, _, old, new) in (found[:2], found[2:]):
+        assert inserted == old
+        assert new.keys() == old.keys() == rows[table].keys()
+        assert {name for name in new if new[name] != old[name]} <= {"reason", "stage", "repeats"}
+        assert all(new[name] == value for name, value in rows[table].items() if isinstance(value, int | str | None))
+
+
+async def test_what_every_lead_writes_is_recorded_as_anything_else(connection: Connection) -> None:
+    """A repeat alone leaves no record, nor what changes nothing; of many rows each its own; a changed key two."""
+    await connection.execute("INSERT INTO sources (name) VALUES ('META')")
+    await connection.execute("""
+        INSERT INTO leads (lead_id, source_id, created_at, customer_name)
+        SELECT 'X' || number, sources.id, now(), 'Asha ' || number FROM sources, generate_series(1, 30) AS number
+    """)
+    await connection.execute("INSERT INTO assignments (lead_id) SELECT id FROM leads")
+    await audited(connection)
+    await connection.execute("UPDATE leads SET repeats = repeats + 1")
+    await connection.execute("UPDATE assignments SET reason = reason")
+    assert await audited(connection) == []
+    await connection.execute("UPDATE leads SET repeats = 7, stage = 2 WHERE id % 2 = 0")
+    changed = await audited(connection)
+    assert len(changed) == 15
+    for _, _, old, new in changed:
+        assert new == {**old, "stage": 2, "repeats": 7}
+    await connection.execute("UPDATE assignments SET id = id + 1000 WHERE lead_id % 3 = 0")
+    moved = await audited(connection)
+    before = {old["lead_id"]: old["id"] for _, _, old, _ in moved if old}
+    after = {new["lead_id"]: new["id"] for _, _, _, new in moved if new}
+    assert len(moved) == 20
+    assert after == {lead: key + 1000 for lead, key in before.items()}
+
+
 async def test_a_changed_key(connection: Connection) -> None:
     """A row that changes its key leaves a record with its old value and one with its new one."""
     await connection.execute("INSERT INTO stores (store_code) VALUES ('A1'), ('A2')")
