@@ -33,15 +33,19 @@ class Ground:
         """An empty virtual host of this name, in the place of the last one.
 
         It has another name each time: a quorum queue is still being deleted for a while after its virtual host is gone,
-        and another of the same name cannot be declared. One that cannot be deleted yet goes the next time. By
-        rabbitmqctl, which is slow: right after it has deleted some the broker refuses other queues.
+        and another of the same name cannot be declared. One that cannot be deleted yet goes the next time.
+        If a queue is deleted as it elects its leader, as it does when the node has just started, RabbitMQ 3.10 ends
+        what supervises at-least-once dead lettering, for good, and no such queue can be declared any more: so it is
+        started again.
         """
         user, by = urlsplit(self.nodes.amqp_url).username, '<<"bench">>'
         host = f"bench_{name}_{token_hex(4)}"
         self.nodes.broker.ctl(
             "eval",
             f"[(catch rabbit_vhost:delete(V, {by})) || V <- rabbit_vhost:list_names(),"
-            f' string:prefix(V, "bench_{name}") /= nomatch], rabbit_vhost:add(<<"{host}">>, {by}),'
+            f' string:prefix(V, "bench_{name}") /= nomatch],'
+            " supervisor:restart_child(rabbit_sup, rabbit_fifo_dlx_sup),"  # it says so if it runs
+            f' rabbit_vhost:add(<<"{host}">>, {by}),'
             f' rabbit_auth_backend_internal:set_permissions(<<"{user}">>, <<"{host}">>,'
             f' <<".*">>, <<".*">>, <<".*">>, {by}).',
         )
