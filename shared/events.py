@@ -105,7 +105,7 @@ class Event(BaseModel):
 
     def to_json(self) -> str:
         """The body on the wire. Absent values are left out."""
-        return self.model_dump_json(exclude_none=True)
+        return self.__pydantic_serializer__.to_json(self, exclude_none=True).decode()
 
 
 class LeadFields(BaseModel):

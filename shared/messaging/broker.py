@@ -198,7 +198,7 @@ class PublishingChannel:
                 places.append(place)
         for index, problem in (await self._confirmed(b"".join(buffer), ids)).items():
             problems[places[index]] = problem
-        return [_in_words(problem, message) for problem, message in zip(problems, messages, strict=True)]
+        return [problem and _in_words(problem, message) for problem, message in zip(problems, messages, strict=True)]
 
     def _frames(self, message: Outgoing, app_id: str, message_id: str) -> bytes:
         number, frame_max = self._channel.number, self._frame_max
@@ -223,7 +223,7 @@ class PublishingChannel:
         return batch.problems
 
 
-def _in_words(problem: BaseException | None, message: Outgoing) -> BaseException | None:
+def _in_words(problem: BaseException, message: Outgoing) -> BaseException:
     where = f"{message.exchange}/{message.routing_key}"
     match problem:
         case Unroutable():

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -48,24 +48,26 @@ def published(message: Outgoing, app_id: str, message_id: str, *, channel: int, 
     key = (message.key or "").encode(errors="replace")
     has_key = 0 < len(key) <= SHORT_STRING_MAX_BYTES
     body = message.body
+    publish, content_type, kind_and_app = _same_for_many(
+        message.exchange, message.routing_key, message.is_mandatory, message.content_type, message.type, app_id, channel
+    )
     properties = b"".join(
         (
             _BASIC,
             _LONG.pack(len(body)),
             _WITH_CORRELATION_ID if has_key else _FLAGS,
-            _short_of_few(message.content_type),
+            content_type,
             table(message.headers),
             _PERSISTENT,
             bytes((len(key),)) + key if has_key else b"",
             short(message_id),
             _LONG.pack(int(time.time())),
-            _short_of_few(message.type or message.routing_key),
-            _short_of_few(app_id),
+            kind_and_app,
         )
     )
     return b"".join(
         (
-            _publish(message.exchange, message.routing_key, is_mandatory=message.is_mandatory, channel=channel),
+            publish,
             FRAME.pack(HEADER, channel, len(properties)),
             properties,
             FRAME_END,
@@ -75,13 +77,19 @@ def published(message: Outgoing, app_id: str, message_id: str, *, channel: int, 
 
 
 @lru_cache(maxsize=1_000)
-def _publish(exchange: str, routing_key: str, *, is_mandatory: bool, channel: int) -> bytes:
-    return _method(PUBLISH + b"\x00\x00" + short(exchange) + short(routing_key) + bytes((is_mandatory,)), channel)
+def _same_for_many(
+    exchange: str, routing_key: str, is_mandatory: bool, content_type: str, kind: str | None, app_id: str, channel: int
+) -> tuple[bytes, bytes, bytes]:
+    """Give the method frame, the content type, and the type with the app id."""
+    method = _method(PUBLISH + b"\x00\x00" + short(exchange) + short(routing_key) + bytes((is_mandatory,)), channel)
+    return method, short(content_type), short(kind or routing_key) + short(app_id)
 
 
-def _bodies(body: bytes, channel: int, size: int) -> list[bytes]:
-    parts = [body] if len(body) <= size else [body[start : start + size] for start in range(0, len(body), size)]
-    return [FRAME.pack(BODY, channel, len(part)) + part + FRAME_END for part in parts if part]
+def _bodies(body: bytes, channel: int, size: int) -> Sequence[bytes]:
+    if 0 < len(body) <= size:
+        return FRAME.pack(BODY, channel, len(body)), body, FRAME_END
+    parts = (body[start : start + size] for start in range(0, len(body), size))
+    return [piece for part in parts for piece in _bodies(part, channel, size)]
 
 
 def short(value: str) -> bytes:
@@ -90,10 +98,6 @@ def short(value: str) -> bytes:
     if len(text) > SHORT_STRING_MAX_BYTES:
         raise ValueError(f"a short string has at most {SHORT_STRING_MAX_BYTES} bytes")
     return bytes((len(text),)) + text
-
-
-#: For what is the same few all the time.
-_short_of_few = lru_cache(maxsize=1_000)(short)
 
 
 def table(headers: Mapping[str, Any]) -> bytes:
