@@ -16,6 +16,8 @@ class Deliveries:
 
     def __init__(self) -> None:
         self._waiting: deque[Arrival] = deque()
+        #: It is known that none of them had been delivered before.
+        self._are_fresh = True
         self.arrived = asyncio.Event()
 
     def __len__(self) -> int:
@@ -24,10 +26,12 @@ class Deliveries:
     @property
     def has_returned(self) -> bool:
         """Whether one waits that had been delivered before."""
-        return any(arrival.delivery.delivery_count > 0 for arrival in self._waiting)
+        self._are_fresh = self._are_fresh or not any(arrival.delivery.delivery_count > 0 for arrival in self._waiting)
+        return not self._are_fresh
 
     def put(self, arrival: Arrival) -> None:
         self._waiting.append(arrival)
+        self._are_fresh = self._are_fresh and arrival.delivery.delivery_count == 0
         self.arrived.set()
 
     def take(self, limit: int) -> list[Arrival]:
@@ -37,10 +41,11 @@ class Deliveries:
         keys: set[str] = set()
         while self._waiting and len(batch) < limit:
             arrival = self._waiting.popleft()
-            if arrival.key in keys:
+            key = arrival.key
+            if key in keys:
                 later.append(arrival)
             else:
-                keys.add(arrival.key)
+                keys.add(key)
                 batch.append(arrival)
         later.extend(self._waiting)
         self._waiting = later
@@ -70,6 +75,7 @@ class Deliveries:
     def put_back(self, arrivals: Sequence[Arrival]) -> None:
         """Give arrivals back to the front, in their order."""
         self._waiting.extendleft(reversed(arrivals))
+        self._are_fresh = False
         self._tell()
 
     def _tell(self) -> None:

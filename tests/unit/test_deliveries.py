@@ -74,6 +74,33 @@ def test_a_returned_one_that_was_worked_on_leaves_no_trace() -> None:
     assert not deliveries.has_returned
 
 
+@given(st.lists(st.sampled_from(["fresh", "returned", "take", "newest", "back", "look"]), max_size=40))
+def test_whether_one_has_returned_is_right_whatever_came_and_went(steps: list[str]) -> None:
+    """It is remembered from look to look, and says what all that wait say."""
+    deliveries = Deliveries()
+    waits: list[int] = []
+    returned: set[int] = set()
+    taken: list[Arrival] = []
+    for tag, step in enumerate(steps):
+        match step:
+            case "fresh" | "returned":
+                deliveries.put(an_arrival(tag, f"key {tag}", returned=int(step == "returned")))
+                waits.append(tag)
+                returned |= {tag} if step == "returned" else set()
+            case "take":
+                taken = deliveries.take(2)
+            case "newest":
+                taken = [arrival for arrival in [deliveries.take_newest()] if arrival]
+            case "back":
+                deliveries.put_back(taken)
+                waits += tags(taken)
+                taken = []
+        if step in {"take", "newest"}:
+            waits = [each for each in waits if each not in tags(taken)]
+        if step != "look" or tag % 2:
+            assert deliveries.has_returned == bool(returned & set(waits))
+
+
 def test_what_is_put_back_comes_first() -> None:
     """In its order, before what has arrived since."""
     deliveries = waiting(an_arrival(1, "a"), an_arrival(2, "b"))
