@@ -94,8 +94,8 @@ def _known() -> Known:
 
 
 def _arrays(stored: Sequence[Lead], known: Known) -> object:
-    rows = [consumer._row(consumer._columns(lead), known, {}) for lead in stored]  # noqa: SLF001
-    return queries._columns(rows), [consumer._claims(lead, known, {}) for lead in stored]  # noqa: SLF001
+    ids = [consumer._ids(lead.source, lead.external_id, known, {}) for lead in stored]  # noqa: SLF001
+    return queries.columns_of(stored, ids), [consumer._claims(lead, known, {}) for lead in stored]  # noqa: SLF001
 
 
 def _assigned(lead_id: str) -> LeadAssigned:

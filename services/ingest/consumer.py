@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
-from operator import attrgetter
 from typing import Any
 
 import structlog
@@ -24,9 +23,7 @@ from shared.messaging.processing import Deferred, Effect, Rejected, Subscription
 
 log = structlog.get_logger(__name__)
 
-LEAD_FIELDS = Lead.__struct_fields__
 PERSON_FIELDS = ("external_id", "customer_name", "mobile_number", "email")
-_values_of = attrgetter(*LEAD_FIELDS)
 
 
 def refuse(invalid: Invalid) -> tuple[str, Sequence[Event]]:
@@ -89,8 +86,8 @@ class StoreLeads:
         duplicates: Mapping[int, Holder] = {}
         if leads:
             claims = [_claims(lead, known, customers) for lead in leads]
-            rows = [_row(_columns(lead), known, customers) for lead in leads]
-            inserted = await queries.insert_leads(tx, rows, [key for each in claims for key in each.keys])
+            ids = [_ids(lead.source, lead.external_id, known, customers) for lead in leads]
+            inserted = await queries.insert_leads(tx, leads, ids, [key for each in claims for key in each.keys])
             new = inserted.new
             if inserted.contested:
                 duplicates = await _know_again(tx, claims, inserted)
@@ -159,15 +156,15 @@ def _people(piece: Piece) -> list[dict[str, Any]]:
     return [{name: getattr(person, name) for name in PERSON_FIELDS} for person in known]
 
 
-def _columns(lead: Lead) -> dict[str, Any]:
-    """A lead's fields by name; unlike `asdict`, what is in them is not copied."""
-    return dict(zip(LEAD_FIELDS, _values_of(lead), strict=True))
+def _ids(source: str, external_id: str | None, known: Known, customers: Mapping[str, int]) -> tuple[int, int | None]:
+    """Give a lead's `source_id` and `customer_id`. KeyError for a source that is not stored."""
+    return known.sources[source.casefold()].id, customers.get(external_id or "")
 
 
 def _row(lead: Mapping[str, Any], known: Known, customers: Mapping[str, int]) -> dict[str, Any]:
-    """Give a lead as a row of `leads`: ids in the place of names. KeyError for a source that is not stored."""
-    source = known.sources[lead["source"].casefold()]
-    return {**lead, "source_id": source.id, "customer_id": customers.get(lead["external_id"] or "")}
+    """Give a stored lead as a row of `leads`: ids in the place of names."""
+    source_id, customer_id = _ids(lead["source"], lead["external_id"], known, customers)
+    return {**lead, "source_id": source_id, "customer_id": customer_id}
 
 
 def _told(piece: Piece, new: Mapping[str, int], duplicates: Mapping[int, Holder]) -> list[Event]:

@@ -24,6 +24,8 @@ NAMES_SHOWN = 20
 EARLIEST = datetime(1900, 1, 1, tzinfo=UTC)
 
 FIELDS = tuple(name for name in LeadFields.model_fields if name != "attributes")
+#: What every message tells besides.
+WHOSE = ("event_id", "lead_id", "source")
 #: Fields that name reference data: their column, and what they are called.
 REFERENCES = {
     "business_line": ("business_line_id", "business line"),
@@ -32,6 +34,8 @@ REFERENCES = {
 }
 COLUMN_OF = {name: column for name, (column, _) in REFERENCES.items()}
 FIELD_OF = {column: name for name, column in COLUMN_OF.items()}
+#: What is more than a text, a number or a date that is stored as it is written.
+READ = frozenset({*REFERENCES, "mobile_number", "email", "address", "created_at"})
 #: Columns that are never empty: what they are when nobody tells, or when it is cleared.
 DEFAULTS: Mapping[str, object] = {"stage": 1, "is_order_placed": False}
 
@@ -234,12 +238,15 @@ class _Read:
 
 def _read(event: LeadFields, told: Sequence[str], source: SourceRules, reference: Reference, latest: datetime) -> _Read:
     """The told fields as columns; a creation after `latest` is at `latest`, one before all time is not told."""
-    read = _Read(_half_characters(event))
     fields = vars(event)
+    read = _Read(_half_characters(fields, told))
     for name in told:
         written = fields[name]
         if written is None:
             read.values[COLUMN_OF.get(name, name)] = DEFAULTS.get(name)
+            continue
+        if name not in READ:
+            read.values[name] = written
             continue
         match name:
             case "business_line" | "country" | "document_type":
@@ -254,15 +261,14 @@ def _read(event: LeadFields, told: Sequence[str], source: SourceRules, reference
                 instant, flags = _instant(name, written, source, latest)
                 read.values |= {name: instant} if instant else {}
                 read.flags += flags
-            case _:
-                read.values[name] = written
     return read
 
 
-def _half_characters(event: LeadFields) -> list[FieldError]:
+def _half_characters(fields: Mapping[str, Any], told: Sequence[str]) -> list[FieldError]:
     """Texts that are no UTF-8. They get past pydantic when the JSON was decoded by Python."""
-    texts = [(name, text) for name, text in vars(event).items() if text.__class__ is str and not text.isascii()]
-    return [FieldError(field=name, problem=wrong) for name, text in texts if (wrong := wrong_with_text(text))]
+    texts = [(name, fields[name]) for name in (*WHOSE, *told) if fields[name].__class__ is str]
+    suspects = [(name, text) for name, text in texts if not text.isascii()]
+    return [FieldError(field=name, problem=wrong) for name, text in suspects if (wrong := wrong_with_text(text))]
 
 
 def _instant(name: str, written: datetime, source: SourceRules, latest: datetime) -> tuple[datetime | None, list[str]]:

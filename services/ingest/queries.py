@@ -4,15 +4,16 @@ that meet wait for each other instead of deadlocking."""
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import Any
 
 from msgspec import Struct
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.ingest.intake import Names, NaturalKey, Reference
+from services.ingest.intake import Lead, Names, NaturalKey, Reference
 from shared.db.statement import Statement
 
 #: The columns that a lead's message decides, with their types; `source` and `external_id` are ids in the table.
@@ -251,13 +252,16 @@ class Inserted:
     contested: frozenset[int]
 
 
-async def insert_leads(tx: AsyncConnection, rows: Sequence[Mapping[str, Any]], claims: Sequence[Claim]) -> Inserted:
+async def insert_leads(
+    tx: AsyncConnection, leads: Sequence[Lead], ids: Sequence[tuple[int, int | None]], claims: Sequence[Claim]
+) -> Inserted:
     """Store leads, then claim the natural keys of those that are new, in the keys' order, where nobody has them.
 
-    Of several that claim the same key the first gets it. Who gets all that it claims has its first assignment, pending.
+    `ids`: of each lead's source and customer. Of several that claim the same key the first gets it. Who gets all that
+    it claims has its first assignment, pending.
     """
     values = {
-        **_columns(rows),
+        **columns_of(leads, ids),
         "kinds": [claim.key.kind for claim in claims],
         "keys": [claim.key.key for claim in claims],
         "claimants": [claim.lead_id for claim in claims],
@@ -325,11 +329,32 @@ async def insert_assignments(tx: AsyncConnection, lead_ids: Mapping[int, bool]) 
     await INSERT_ASSIGNMENTS.run(tx, {"ids": list(lead_ids), "are_duplicates": list(lead_ids.values())})
 
 
-def _columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any] | None]:
-    """Give the columns as arrays; one that nobody tells is no array at all, which unnest makes as many nulls."""
-    columns: dict[str, list[Any]] = {name: [row.get(name) for row in rows] for name in ("lead_id", *COLUMNS)}
-    columns["flags"] = [",".join(flags) if flags else None for flags in columns["flags"]]
-    for name in ("attributes", "written_at"):
-        columns[name] = [json.dumps(value) if value else None for value in columns[name]]
-    nothing = [None] * len(rows)
-    return {name: None if values == nothing else values for name, values in columns.items()}
+def columns_of(leads: Sequence[Lead], ids: Sequence[tuple[int, int | None]]) -> dict[str, Sequence[Any] | None]:
+    """Give leads that nobody has yet as the arrays of `INSERT_LEADS`."""
+    columns = dict(zip(_LEADS_OWN, zip(*map(_own_of, leads), strict=True), strict=True))
+    source_ids, customer_ids = zip(*ids, strict=True)
+    return _as_arrays({**columns, "source_id": source_ids, "customer_id": customer_ids})
+
+
+#: What a new lead has by itself, under the table's names.
+_LEADS_OWN = tuple(name for name in ("lead_id", *COLUMNS) if name in Lead.__struct_fields__)
+_own_of = attrgetter(*_LEADS_OWN)
+
+
+def _columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, Sequence[Any] | None]:
+    return _as_arrays({name: [row.get(name) for row in rows] for name in ("lead_id", *COLUMNS)})
+
+
+def _as_arrays(columns: Mapping[str, Sequence[Any]]) -> dict[str, Sequence[Any] | None]:
+    """Write what travels as text; a column that nobody tells is no array at all, which unnest makes as many nulls."""
+    written = {
+        name: [write(value) if value else None for value in columns[name]]
+        for name, write in _WRITE.items()
+        if name in columns
+    }
+    told = {name: each for name, each in {**columns, **written}.items() if each.count(None) < len(each)}
+    return {**_NOTHING, **told}
+
+
+_WRITE: Mapping[str, Callable[[Any], str]] = {"flags": ",".join, "attributes": json.dumps, "written_at": json.dumps}
+_NOTHING: Mapping[str, None] = dict.fromkeys(COLUMNS)

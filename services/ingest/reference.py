@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from zoneinfo import ZoneInfo
 
 from services.ingest import queries
@@ -26,12 +26,18 @@ class Known:
     stores: frozenset[str]
     region: str
     zone: ZoneInfo
+    _rules: dict[str, SourceRules] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def has_source(self, name: str) -> bool:
         return name.casefold() in self.sources
 
     def rules(self, source: str) -> SourceRules:
         """How leads of a source are read; one that nobody knows has the defaults."""
+        if source not in self._rules:
+            self._rules[source] = self._rules_of(source)
+        return self._rules[source]
+
+    def _rules_of(self, source: str) -> SourceRules:
         found = self.sources.get(source.casefold())
         if found is None:
             return SourceRules(id=UNKNOWN_ID, name=source, region=self.region, zone=self.zone)
