@@ -97,7 +97,7 @@ def decide(route: Route, leads: Sequence[Lead], members: Sequence[Member], momen
     waiting = []
     open_leads = []
     for lead in leads:
-        why: str | None = barrier(lead, params, lead.lead_date(route.zone), moment.day)
+        why: str | None = barrier(lead, params, route.zone, moment.day)
         if why is None and route.mode == "lot" and not moment.is_lot:
             why = _until_its_lot(route, lead)
         if why is None:

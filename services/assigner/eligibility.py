@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import date
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 from msgspec.structs import replace
 
@@ -60,13 +61,13 @@ BY_HOPE = (
 )
 
 
-def barrier(lead: Lead, params: Params, lead_date: date, day: date) -> Unassigned | None:
-    """Tell why a route gives this lead to nobody, whoever is there, or None. `lead_date`: the lead's own."""
+def barrier(lead: Lead, params: Params, zone: ZoneInfo, day: date) -> Unassigned | None:
+    """Tell why a route gives this lead to nobody on a day of its zone, whoever is there, or None."""
     if not lead.store_takes_part:
         return Unassigned.STORE
     if params.stage_below is not None and lead.stage >= params.stage_below:
         return Unassigned.STAGE
-    if params.max_age_days is not None and (day - lead_date).days > params.max_age_days:
+    if params.max_age_days is not None and (day - lead.lead_date(zone)).days > params.max_age_days:
         return Unassigned.AGE
     return None
 

@@ -61,20 +61,13 @@ ADD_GIVING = Statement(f"""
 
 
 class Place(Struct, frozen=True):
-    """An assignment's place in the day's numbering of its agent (leads-assignment seed §4.1.3)."""
+    """An assignment's place in the day's numbering of its agent (leads-assignment seed §4.1.3), and its sheet."""
 
     page_group_code: str
     rowid: int
-    lot_sheet: str | None = None
-
-    @property
-    def sheet_key(self) -> str:
-        """In a lot all of one store and agent are on one sheet; else each has its own."""
-        return self.lot_sheet or self.code
-
-    @property
-    def code(self) -> str:
-        return f"{self.page_group_code}-{self.rowid:04d}"
+    code: str
+    #: In a lot all of one store and agent are on one sheet; else each has its own, under its code.
+    sheet_key: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,8 +159,10 @@ def _places(
     leads = Counter(each.member.agent_id for each in assigned)
     rowids = {agent_id: last[agent_id] - given for agent_id, given in leads.items()}
     places = []
-    for code, each in zip(codes, assigned, strict=True):
-        rowids[each.member.agent_id] += 1
-        lot_sheet = f"lot-{lot_id}-{each.lead.store_code or ''}-{each.member.agent_code}" if lot_id else None
-        places.append(Place(code, rowids[each.member.agent_id], lot_sheet))
+    for group, each in zip(codes, assigned, strict=True):
+        agent = each.member
+        rowids[agent.agent_id] = rowid = rowids[agent.agent_id] + 1
+        code = f"{group}-{rowid:04d}"
+        sheet_key = f"lot-{lot_id}-{each.lead.store_code or ''}-{agent.agent_code}" if lot_id else code
+        places.append(Place(group, rowid, code, sheet_key))
     return places
