@@ -19,6 +19,7 @@ from services.cli.local.nodes import STATE, Nodes, running_nodes
 
 BENCH_STATE = STATE / "bench"
 TEMPLATE = "bench_template"
+LEADER_WITHIN_MS = 5_000
 
 
 class Ground:
@@ -34,17 +35,17 @@ class Ground:
 
         It has another name each time: a quorum queue is still being deleted for a while after its virtual host is gone,
         and another of the same name cannot be declared. One that cannot be deleted yet goes the next time.
-        If a queue is deleted as it elects its leader, as it does when the node has just started, RabbitMQ 3.10 ends
-        what supervises at-least-once dead lettering, for good, and no such queue can be declared any more: so it is
-        started again.
+        A queue that is deleted as it elects its leader, as it does when the node has just started, ends RabbitMQ 3.10's
+        supervisor of at-least-once dead lettering, for good, and no such queue can be declared any more: so there is a
+        leader before anything is deleted.
         """
         user, by = urlsplit(self.nodes.amqp_url).username, '<<"bench">>'
         host = f"bench_{name}_{token_hex(4)}"
         self.nodes.broker.ctl(
             "eval",
-            f"[(catch rabbit_vhost:delete(V, {by})) || V <- rabbit_vhost:list_names(),"
-            f' string:prefix(V, "bench_{name}") /= nomatch],'
-            " supervisor:restart_child(rabbit_sup, rabbit_fifo_dlx_sup),"  # it says so if it runs
+            f'Old = [V || V <- rabbit_vhost:list_names(), string:prefix(V, "bench_{name}") /= nomatch],'
+            f" [(catch ra:members(amqqueue:get_pid(Q), {LEADER_WITHIN_MS})) || V <- Old, Q <- rabbit_amqqueue:list(V)],"
+            f" [(catch rabbit_vhost:delete(V, {by})) || V <- Old],"
             f' rabbit_vhost:add(<<"{host}">>, {by}),'
             f' rabbit_auth_backend_internal:set_permissions(<<"{user}">>, <<"{host}">>,'
             f' <<".*">>, <<".*">>, <<".*">>, {by}).',
