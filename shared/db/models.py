@@ -156,7 +156,10 @@ class Customer(Base):
 
 
 class Lead(Base):
-    """One inquiry. `lead_id` is the CRM's; `id` is ours. `written_at`: when an update last wrote a field."""
+    """One inquiry. `lead_id` is the CRM's; `id` is ours. `written_at`: when an update last wrote a field.
+
+    A revision that adds a column here, or to `assignments`, calls `audit_in_order` (0028).
+    """
 
     __tablename__ = "leads"
     id: Mapped[int] = identity()
