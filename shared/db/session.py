@@ -49,6 +49,8 @@ class Database:
     async def begin(self, *, deadline_s: float | None = None) -> AsyncIterator[AsyncConnection]:
         """Open one READ COMMITTED transaction, committed when the block ends well, else rolled back.
 
+        The connection's own `rollback` takes nothing back, as SQLAlchemy knows of no transaction: `begin_nested` does.
+
         Raises:
             DependencyGoneError: no connection could be had, or the driver found it closed.
             sqlalchemy.exc.DBAPIError, asyncpg.PostgresError: of any statement, or after `deadline_s` as a lost

@@ -62,9 +62,13 @@ async def what_moves(stack: Stack) -> dict[str, int]:
 
 async def mails_to_ask_for(stack: Stack) -> int:
     """How many mails the next sweep would ask for again."""
-    async with open_database(stack.database_url, pool_size=1) as database, database.begin() as tx:
+    async with (
+        open_database(stack.database_url, pool_size=1) as database,
+        database.begin() as tx,
+        tx.begin_nested() as attempt,
+    ):
         asked = await ask_again(tx, env=Settings.model_fields["env"].default, limit=1)
-        await tx.rollback()
+        await attempt.rollback()  # who asks must send the events, too
     return len(asked)
 
 

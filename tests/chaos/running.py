@@ -136,6 +136,7 @@ async def _settle(stack: Stack, plan: Plan, say: Say) -> tuple[list[Finding], fl
     while not left and await mails_to_ask_for(stack) and time.monotonic() < began + within_s:
         await asyncio.sleep(LOOK_EVERY_S)
         left = await become_quiet(stack, within_s, say)
+    left = left or await become_quiet(stack, within_s, say)  # a sweep may have come between the two looks
     found = [Finding("nothing is on its way", f"after {within_s:.0f} s there are {left}")] if left else []
     return found, time.monotonic() - began
 

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from tests.chaos.checking import Excuses, Expected, Finding, check_all
-from tests.chaos.quiet import become_quiet
+from tests.chaos.quiet import become_quiet, mails_to_ask_for
 from tests.feeding import a_lead
 from tests.stack import MAILBOX, Stack
 from tests.waiting import eventually
@@ -20,6 +20,19 @@ ROUTE = """
 sources: [META]
 agents: [{code: "0001", name: Asha, email: asha@example.com}]
 routes: [{name: everyone, members: ["0001"]}]
+"""
+#: A mail that was void, and whose sheet's lead is its agent's again.
+HELD_AGAIN = """
+    INSERT INTO assignments (lead_id, agent_id, route_id, assignment_status_id, sheet_key)
+        SELECT 1, agents.id, routes.id, 2, 'S1' FROM agents, routes;
+    INSERT INTO documents (sheet_key, doc_type, doc_subtype, doc_date, mime_type, storage_backend, status, agent_id,
+                           route_id, lead_ids, created_by)
+        SELECT 'S1', 'sheet', 'one', current_date, 'application/pdf', 'fs', 'ok', agents.id, routes.id, '{X1}', 'a test'
+        FROM agents, routes;
+    INSERT INTO notifications (profile_id, mail_key, message_id, status)
+        SELECT id, 'sheet:S1', '<1@example.com>', 'void' FROM notification_profiles WHERE scope = 'agent';
+    INSERT INTO notification_sheets (profile_id, document_id, notification_id)
+        SELECT profile_id, documents.id, notifications.id FROM notifications, documents
 """
 #: Whoever stores a lead waits until the test lets go.
 HOLD = """
@@ -67,6 +80,16 @@ async def stores_held(stack: Stack) -> AsyncIterator[None]:
 
 async def so_many_wait(stack: Stack, count: int) -> bool:
     return await stack.count("pg_locks WHERE locktype = 'advisory' AND NOT granted") == count
+
+
+async def test_a_look_at_the_mails_asks_for_none(stack: Stack) -> None:
+    """Whoever looks whether the sweep has something to do leaves it to the sweep."""
+    await configured(stack)
+    admin = await asyncpg.connect(stack.database_url.replace("+asyncpg", ""))
+    await admin.execute(HELD_AGAIN)
+    await admin.close()
+    assert [await mails_to_ask_for(stack) for _ in range(2)] == [1, 1]
+    assert await stack.count("notifications WHERE asked_at IS NULL") == 1
 
 
 @PLANTED
