@@ -133,10 +133,10 @@ class Metrics:
 
 def seconds_to_assigned(came: Iterable[Event], made: Iterable[Event]) -> list[float]:
     """Give for each lead assigned on arrival the seconds since its `lead.created`; no less than none."""
-    assigned = [event for event in made if type(event) is LeadAssigned]
+    assigned = [event for event in made if isinstance(event, LeadAssigned)]
     if not assigned:
         return []
-    since = {event.lead_id: event.since for event in came if type(event) is LeadAccepted and event.since}
+    since = {event.lead_id: event.since for event in came if isinstance(event, LeadAccepted) and event.since}
     return [
         max((event.occurred_at - since[event.lead_id]).total_seconds(), 0.0)
         for event in assigned

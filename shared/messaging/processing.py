@@ -64,7 +64,6 @@ class Busy:
 
 
 Apart = Rejected | Deferred | Busy
-_APART = (Rejected, Deferred, Busy)
 Effect = Event | Apart
 
 
@@ -275,13 +274,13 @@ class Processor:
         began = time.perf_counter()
         async with self._database.begin() as tx:
             effects = await self._handler.save(tx, piece)
-            events = [effect for effect in effects if not isinstance(effect, _APART)]
+            events = [effect for effect in effects if isinstance(effect, Event)]
             rows = await outbox.add(tx, self._service, events, confirmed, traces)
         seconds = time.perf_counter() - began
         self._observer.observe(Saved(self._subscription.queue, seconds, [m.event for m in messages], events))
         self._dispatch.forget(confirmed)
         await self._send(rows)
-        return [effect for effect in effects if isinstance(effect, _APART)]
+        return [effect for effect in effects if not isinstance(effect, Event)]
 
     async def _refuse(self, invalid: Sequence[Invalid]) -> list[Apart]:
         refused: list[Apart] = []
