@@ -249,8 +249,6 @@ def _read(event: LeadFields, told: Sequence[str], source: SourceRules, reference
             read.values[name] = written
             continue
         match name:
-            case "business_line" | "country" | "document_type":
-                read.reference(name, written, reference)
             case "mobile_number":
                 read.contact(name, written, contact.phone(written, source.region))
             case "email":
@@ -261,6 +259,8 @@ def _read(event: LeadFields, told: Sequence[str], source: SourceRules, reference
                 instant, flags = _instant(name, written, source, latest)
                 read.values |= {name: instant} if instant else {}
                 read.flags += flags
+            case _:
+                read.reference(name, written, reference)
     return read
 
 
