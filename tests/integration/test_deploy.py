@@ -34,7 +34,8 @@ def compose(*arguments: str, **environment: str) -> dict[str, Any]:
     )
     assert result.returncode == 0, result.stderr
     assert not result.stderr, "no warning, such as of a variable that is not set"
-    return json.loads(result.stdout)  # type: ignore[no-any-return]
+    found: dict[str, Any] = json.loads(result.stdout)
+    return found
 
 
 @cache
