@@ -97,8 +97,7 @@ class AssignLeads:
                 async for piece in self._in_free_order(database, [waiting]):
                     yield piece
             return
-        page: Sequence[Glance] = ()
-        while page := await _page(database, request, route, page[-1].assignment_id if page else 0):
+        async for page in _pages(database, request, route):
             groups = [_piece(request, piece.route_id, piece.lead_ids) for piece in _by_route(page, routes, request)]
             async for piece in self._in_free_order(database, groups):
                 yield piece
@@ -128,14 +127,29 @@ def _answered(request: AssignmentRequested) -> RouteBatch:
     return RouteBatch(None, (), kind=ANSWERED, requested_by=request.requested_by, request_id=request.request_id)
 
 
-async def _page(database: Database, request: AssignmentRequested, route: Route | None, after: int) -> Sequence[Glance]:
+async def _pages(
+    database: Database, request: AssignmentRequested, route: Route | None
+) -> AsyncGenerator[Sequence[Glance], None]:
+    """Yield the leads that are meant, each once, the longest waiting first.
+
+    Those that are named are read at once. By the id of its assignment, a lead that two people keep giving to each other
+    would come again for ever: it has a new one each time.
+    """
+    if request.lead_ids:
+        async with database.reading() as connection:
+            named = await leads_by_key(connection, request.lead_ids)
+        for start in range(0, len(named), PAGE):
+            yield named[start : start + PAGE]
+        return
+    route_id, after = route.id if route else None, 0
+    while page := await _waiting(database, route_id, request.source, after):
+        yield page
+        after = page[-1].assignment_id
+
+
+async def _waiting(database: Database, route_id: int | None, source: str | None, after: int) -> Sequence[Glance]:
     async with database.reading() as connection:
-        if request.lead_ids:
-            found = await leads_by_key(connection, request.lead_ids)
-            return [lead for lead in found if lead.assignment_id > after][:PAGE]
-        return await waiting_leads(
-            connection, route_id=route.id if route else None, source=request.source, after=after, limit=PAGE
-        )
+        return await waiting_leads(connection, route_id=route_id, source=source, after=after, limit=PAGE)
 
 
 # Reading a batch.

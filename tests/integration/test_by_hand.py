@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from services.assigner.consumer import AssignLeads
+from services.assigner.consumer import ANSWERED, AssignLeads
+from services.assigner.pieces import RouteBatch
 from services.documents.consumer import MakeSheets
 from shared.db.session import Database
 from shared.events import AssignmentRequested, LeadAccepted, LeadAssigned, LeadClosed, LeadTaken, LeadUnassigned
 from shared.messaging.processing import Rejected
 from shared.sheetstore import SheetStore
 from tests.assignments import add_leads, assert_exact, assignment, lay_out, settle
-from tests.driving import Driver, execute, of, rows, scalar
+from tests.driving import Driver, execute, message, of, rows, scalar
 
 
 @pytest.fixture
@@ -158,6 +160,24 @@ async def test_the_same_request_twice_gives_once(database: Database, driver: Dri
 
     assert await rows(database, "SELECT agent_id, open_load FROM agent_counters ORDER BY 1") == [(1, 0), (2, 2)]
     assert await scalar(database, "SELECT count(*) FROM assignments") == 3
+    await assert_exact(database)
+
+
+async def test_two_who_give_a_lead_to_each_other_come_to_an_end(database: Database, driver: Driver) -> None:
+    """Each looks at it once, though it has a new assignment whenever the other has given it away."""
+    await lay_out(database, agents=2)
+    await driver.run(*await add_leads(database, "A", "B"))
+    handler = AssignLeads()
+
+    async with aclosing(handler.prepare(database, [message(give("0002", "A", "B", request_id="one"))])) as pieces:
+        async with database.begin() as tx:
+            await handler.save(tx, await anext(pieces))
+        await driver.run(give("0001", "A", "B", request_id="other"))
+        left = [piece async for piece in pieces]
+
+    assert [isinstance(piece, RouteBatch) and piece.kind for piece in left] == [ANSWERED]
+    assert [(await assignment(database, name)).agent_id for name in "AB"] == [1, 1]
+    assert await choices(database, "other") == {"A": 1, "B": 1}
     await assert_exact(database)
 
 
