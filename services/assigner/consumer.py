@@ -130,10 +130,10 @@ def _answered(request: AssignmentRequested) -> RouteBatch:
 async def _pages(
     database: Database, request: AssignmentRequested, route: Route | None
 ) -> AsyncGenerator[Sequence[Glance], None]:
-    """Yield the leads that are meant, each once, the longest waiting first.
+    """Yield the leads that are meant, the longest waiting first.
 
-    Those that are named are read at once. By the id of its assignment, a lead that two people keep giving to each other
-    would come again for ever: it has a new one each time.
+    Those that are named are read at once, and come once. Paged by their assignments' ids, leads that two people give to
+    each other would come again for ever: they have a new assignment each time.
     """
     if request.lead_ids:
         async with database.reading() as connection:

@@ -40,7 +40,8 @@ def compose(*arguments: str, **environment: str) -> dict[str, Any]:
 
 @cache
 def services() -> dict[str, Any]:
-    return compose("--profile", "simulate")["services"]  # type: ignore[no-any-return]
+    found: dict[str, Any] = compose("--profile", "simulate")["services"]
+    return found
 
 
 def dockerfile(instruction: str) -> list[str]:
